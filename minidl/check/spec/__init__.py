@@ -1,0 +1,8 @@
+"""The specification: one OpCase per public op, a file a family, mirroring `minidl.ops`."""
+
+from minidl.check.spec import products
+from minidl.check.spec.case import ErrorCase, Kink, OpCase, Sample
+
+CASES: list[OpCase] = [*products.CASES]
+
+__all__ = ["CASES", "ErrorCase", "Kink", "OpCase", "Sample"]

@@ -1,0 +1,66 @@
+"""What the engine refuses, copies or makes read-only, so that no gradient is silently wrong."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.device import Array, get_array_module
+
+if TYPE_CHECKING:
+    from minidl.autograd import Function, Tensor
+
+
+def floating_copy(value: Any) -> Array:
+    """A copy of `value` in floating point, memory order kept; integers and Python numbers become float32."""
+    xp = get_array_module(value)
+    array = xp.array(value, order="K") if hasattr(value, "dtype") else np.array(value)
+    if array.dtype.kind in "biu" or (array.dtype == np.float64 and not hasattr(value, "dtype")):
+        array = array.astype(np.float32)
+    if array.dtype not in (np.float32, np.float64, np.complex128):  # complex: derivatives by complex step
+        raise TypeError(f"Tensor: data must be float32 or float64, got dtype {array.dtype}; use .astype(np.float32)")
+    return array
+
+
+def frozen(array: Array) -> Array:
+    """`array`, marked read-only where its module can (NumPy)."""
+    if isinstance(array, np.ndarray):
+        array.flags.writeable = False
+    return array
+
+
+def one_dtype(name: str, arrays: list[Array | None]) -> None:
+    """Refuse inputs of mixed precision: NumPy and CuPy would widen them differently."""
+    dtypes = {a.dtype for a in arrays if a is not None}
+    if len(dtypes) > 1 and not any(d.kind == "c" for d in dtypes):
+        raise TypeError(f"{name}: inputs must share one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
+
+
+def checked_cotangent(y: Tensor, grad_output: Any) -> Array:
+    """`grad_output` as an array like `y`, ones if it is None and `y` has one element."""
+    xp = get_array_module(y.data)
+    if grad_output is None:
+        if y.size != 1:
+            raise ValueError(f"backward: a tensor of shape {y.shape} needs grad_output; only one element does not")
+        return xp.ones_like(y.data)
+    gy = grad_output.data if hasattr(grad_output, "grad_fn") else xp.asarray(grad_output)
+    if gy.shape != y.shape or gy.dtype != y.dtype:
+        raise ValueError(f"backward: grad_output must be {y.dtype}{y.shape}, got {gy.dtype}{gy.shape}")
+    return gy
+
+
+def checked_gradients(fn: Function, gxs: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
+    """`gxs`, refused unless every needed gradient is there with its input's shape and dtype."""
+    if len(gxs) != len(fn.inputs):
+        raise ValueError(f"{fn.name}.backward: must return {len(fn.inputs)} gradients, got {len(gxs)}")
+    for i, (x, gx) in enumerate(zip(fn.inputs, gxs, strict=True)):
+        if x is None or not fn.needs_grad[i]:
+            continue
+        if gx is None:
+            argument = list(inspect.signature(fn.forward).parameters)[i]
+            raise NotImplementedError(f"{fn.name}: no gradient is defined for argument {i} ({argument})")
+        if gx.shape != x.shape or gx.dtype != x.dtype:
+            raise ValueError(f"{fn.name}.backward: gradient {i} must be {x.dtype}{x.shape}, got {gx.dtype}{gx.shape}")
+    return gxs

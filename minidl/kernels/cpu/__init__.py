@@ -1,0 +1,1 @@
+"""The fast form for NumPy: fixed blocks on threads, one BLAS thread each, buffers reused."""

@@ -1,0 +1,6 @@
+"""The operations: mathematics on Tensors, a file a family.
+
+Every file opens with its numbered equations; `forward` and `backward` cite them line by line.
+"""
+
+from minidl.ops.products import *  # noqa: F403
