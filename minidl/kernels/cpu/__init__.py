@@ -1,1 +1,6 @@
-"""The fast form for NumPy: fixed blocks on threads, one BLAS thread each, buffers reused."""
+"""The fast form for NumPy, a file a family: fixed blocks on threads, one BLAS thread each, buffers reused.
+
+Where a family has no file here, the readable form serves.
+"""
+
+from minidl.kernels.array import *  # noqa: F403

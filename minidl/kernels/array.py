@@ -1,1 +1,0 @@
-"""The readable form of the heavy routines: whole-array expressions for NumPy or CuPy."""

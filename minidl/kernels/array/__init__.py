@@ -1,0 +1,3 @@
+"""The readable form of the heavy routines, a file a family: whole-array expressions for NumPy or CuPy."""
+
+from minidl.kernels.array.conv import *  # noqa: F403

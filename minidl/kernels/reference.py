@@ -1,1 +1,0 @@
-"""The definition of the heavy routines: plain loops, one element at a time."""

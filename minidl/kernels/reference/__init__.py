@@ -1,0 +1,3 @@
+"""The definition of the heavy routines, a file a family: plain loops, one element at a time."""
+
+from minidl.kernels.reference.conv import *  # noqa: F403
