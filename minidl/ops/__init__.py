@@ -3,4 +3,5 @@
 Every file opens with its numbered equations; `forward` and `backward` cite them line by line.
 """
 
+from minidl.ops.conv import *  # noqa: F403
 from minidl.ops.products import *  # noqa: F403
