@@ -4,4 +4,8 @@ Every file opens with its numbered equations; `forward` and `backward` cite them
 """
 
 from minidl.ops.conv import *  # noqa: F403
+from minidl.ops.elementwise import *  # noqa: F403
+from minidl.ops.norm import *  # noqa: F403
 from minidl.ops.products import *  # noqa: F403
+
+from minidl.ops import operators  # noqa: F401, I001, isort: skip
