@@ -53,3 +53,25 @@ def tap(u: int, count: int, stride: int, dilation: int) -> slice:
         slice(2, 9, 2)
     """
     return slice(u * dilation, u * dilation + stride * (count - 1) + 1, stride)
+
+
+def taps_inside(
+    length: int, count: int, kernel: int, stride: int, before: int, dilation: int = 1
+) -> list[tuple[int, slice, slice]]:
+    """For every tap u: which of the `count` outputs have it on the signal, and on which samples it lies then.
+
+    Windows may begin and end outside; a tap that is on the signal for no output is left out.
+
+    Example:
+        >>> taps_inside(length=5, count=3, kernel=2, stride=2, before=1)
+        [(0, slice(1, 3, None), slice(1, 4, 2)), (1, slice(0, 3, None), slice(0, 5, 2))]
+    """
+    taps = []
+    for u in range(kernel):
+        offset = u * dilation - before  # (1) at i = 0
+        first = max(0, -(offset // stride))
+        end = min(count, (length - 1 - offset) // stride + 1)
+        if first < end:
+            start = first * stride + offset
+            taps.append((u, slice(first, end), slice(start, start + (end - first - 1) * stride + 1, stride)))
+    return taps

@@ -3,9 +3,9 @@
 Every file opens with its numbered equations; `forward` and `backward` cite them line by line.
 """
 
+from minidl.ops import operators  # noqa: F401  (attaches them to Tensor)
 from minidl.ops.conv import *  # noqa: F403
 from minidl.ops.elementwise import *  # noqa: F403
 from minidl.ops.norm import *  # noqa: F403
+from minidl.ops.pool import *  # noqa: F403
 from minidl.ops.products import *  # noqa: F403
-
-from minidl.ops import operators  # noqa: F401, I001, isort: skip

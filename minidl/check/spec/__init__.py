@@ -1,8 +1,8 @@
 """The specification: one OpCase per public op, a file a family, mirroring `minidl.ops`."""
 
-from minidl.check.spec import conv, elementwise, norm, products
+from minidl.check.spec import conv, elementwise, norm, pool, products
 from minidl.check.spec.case import ErrorCase, Kink, OpCase, Sample
 
-CASES: list[OpCase] = [*conv.CASES, *elementwise.CASES, *norm.CASES, *products.CASES]
+CASES: list[OpCase] = [*conv.CASES, *elementwise.CASES, *norm.CASES, *pool.CASES, *products.CASES]
 
 __all__ = ["CASES", "ErrorCase", "Kink", "OpCase", "Sample"]
