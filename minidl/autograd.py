@@ -156,15 +156,13 @@ class Tensor:
 
         cotangents = {self.grad_fn: gy}  # ∂L/∂(output of fn), complete once every user of fn was visited
         for fn in reversed(_topological_order(self.grad_fn)):
-            gy = cotangents.pop(fn)
+            gy = fn.xp.asarray(cotangents.pop(fn))  # NumPy's arithmetic on 0-d arrays returns scalars
             if (kept := fn.retained() if fn.retained else None) is not None:
                 _accumulate(kept, gy)
-            for x, gx in zip(fn.inputs, checked_gradients(fn, fn.backward(gy)), strict=True):
-                if x is None or gx is None:
-                    continue
+            for x, gx in checked_gradients(fn, fn.backward(gy)):
                 if x.grad_fn is not None:
                     cotangents[x.grad_fn] = cotangents[x.grad_fn] + gx if x.grad_fn in cotangents else gx
-                elif x.requires_grad:
+                else:
                     _accumulate(x, gx)
             if not retain_graph:
                 fn.release()
@@ -246,16 +244,20 @@ def _topological_order(root: Function) -> list[Function]:
 
 
 def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
-    """`value` as a Tensor; numbers and lists take the dtype and device of `like`.
+    """`value` as a Tensor; numbers, lists and integer arrays take the dtype and device of `like`.
 
     They are weak, as Python numbers are in NumPy: `x * 2.0` never widens a float32 `x`.
     """
     if isinstance(value, Tensor):
         return value
-    if like is not None and (np.ndim(value) == 0 or not hasattr(value, "dtype")):
-        return Tensor(get_array_module(like.data).asarray(value, dtype=like.dtype))
-    return Tensor(value)
+    if like is None or (hasattr(value, "dtype") and value.dtype.kind not in "biu" and value.ndim):
+        return Tensor(value)
+    array = get_array_module(like.data).asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"Tensor: data must be numbers, got {value!r}")
+    return Tensor(array.astype(like.dtype))
 
 
 def _accumulate(leaf: Tensor, gx: Array) -> None:
-    leaf.grad = frozen(gx if leaf.grad is None else leaf.grad + gx)  # never in place: gx may be shared
+    total = gx if leaf.grad is None else leaf.grad + gx  # never in place: gx may be shared
+    leaf.grad = frozen(get_array_module(gx).asarray(total))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,22 +40,26 @@ def one_dtype(name: str, arrays: list[Array | None]) -> None:
 
 
 def checked_cotangent(y: Tensor, grad_output: Any) -> Array:
-    """`grad_output` as an array like `y`, ones if it is None and `y` has one element."""
+    """`grad_output` as an array of its own like `y`, ones if it is None and `y` has one element; lists are weak."""
     xp = get_array_module(y.data)
     if grad_output is None:
         if y.size != 1:
             raise ValueError(f"backward: a tensor of shape {y.shape} needs grad_output; only one element does not")
         return xp.ones_like(y.data)
-    gy = grad_output.data if hasattr(grad_output, "grad_fn") else xp.asarray(grad_output)
+    if hasattr(grad_output, "grad_fn"):
+        gy = grad_output.data
+    else:  # a copy: it may become a gradient, which is read-only
+        gy = xp.array(grad_output, dtype=None if hasattr(grad_output, "dtype") else y.dtype)
     if gy.shape != y.shape or gy.dtype != y.dtype:
         raise ValueError(f"backward: grad_output must be {y.dtype}{y.shape}, got {gy.dtype}{gy.shape}")
     return gy
 
 
-def checked_gradients(fn: Function, gxs: tuple[Array | None, ...]) -> tuple[Array | None, ...]:
-    """`gxs`, refused unless every needed gradient is there with its input's shape and dtype."""
-    if len(gxs) != len(fn.inputs):
-        raise ValueError(f"{fn.name}.backward: must return {len(fn.inputs)} gradients, got {len(gxs)}")
+def checked_gradients(fn: Function, gxs: tuple[Array | None, ...]) -> Iterator[tuple[Tensor, Array]]:
+    """The inputs that need a gradient, each with its own, refused unless it has the input's shape and dtype."""
+    if not isinstance(gxs, tuple) or len(gxs) != len(fn.inputs):
+        got = f"{len(gxs)}" if isinstance(gxs, tuple) else f"a {type(gxs).__name__}"
+        raise ValueError(f"{fn.name}.backward: must return a tuple of {len(fn.inputs)} gradients, got {got}")
     for i, (x, gx) in enumerate(zip(fn.inputs, gxs, strict=True)):
         if x is None or not fn.needs_grad[i]:
             continue
@@ -63,4 +68,4 @@ def checked_gradients(fn: Function, gxs: tuple[Array | None, ...]) -> tuple[Arra
             raise NotImplementedError(f"{fn.name}: no gradient is defined for argument {i} ({argument})")
         if gx.shape != x.shape or gx.dtype != x.dtype:
             raise ValueError(f"{fn.name}.backward: gradient {i} must be {x.dtype}{x.shape}, got {gx.dtype}{gx.shape}")
-    return gxs
+        yield x, gx
