@@ -1,0 +1,67 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import os
+
+from minidl.data.dataset import Dataset
+from minidl.data.multiscale import SIZE, MultiScale
+from minidl.errors import DataError
+
+__all__ = ["create_dataset", "dataset_names"]
+
+SPLITS = ("train", "test")
+
+
+def dataset_names() -> list[str]:
+    """The names that `create_dataset` knows; it takes a folder as well."""
+    return ["multiscale", "multiscale:SIGMA"]
+
+
+def create_dataset(
+    name_or_dir: str | os.PathLike[str],
+    *,
+    split: str = "train",
+    data_dir: str | os.PathLike[str] | None = None,
+    verify: bool = True,
+    download: bool = False,
+    image_size: int | None = None,
+) -> Dataset:
+    """A data set by name.
+
+    Args:
+        name_or_dir: "multiscale", the embedded set; "multiscale:2.5" the same with all classes at σ = 2.5 pixels.
+        split: "train" or "test".
+        data_dir: where files are looked for.
+        verify: compare files with the sums their makers published.
+        download: fetch what is missing.
+        image_size: shorter side of the images in pixels; None for the set's own.
+
+    Raises:
+        DataError: the set is unknown, missing, damaged, or cannot give that split or size.
+
+    Example:
+        >>> create_dataset("multiscale", split="test").labels.shape
+        (2000,)
+    """
+    if split not in SPLITS:
+        raise DataError(f"data: split must be train or test, got {split!r}")
+    name = os.fspath(name_or_dir)
+    if name.split(":")[0] == "multiscale":
+        _only_size("multiscale", image_size, SIZE)
+        return MultiScale(split, scale=_scale(name))
+    raise DataError(f"data: must be one of {', '.join(dataset_names())}, or a folder, got {name!r}")
+
+
+def _scale(name: str) -> float | None:
+    """The σ of "multiscale:σ"."""
+    _, colon, text = name.partition(":")
+    try:
+        return float(text) if colon else None
+    except ValueError:
+        raise DataError(f"multiscale: the scale after the colon must be a number, got {text!r}") from None
+
+
+def _only_size(name: str, image_size: int | None, size: int) -> None:
+    if image_size not in (None, size):
+        raise DataError(f"{name}: image_size must be {size}, the size of its images, got {image_size}")
