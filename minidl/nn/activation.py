@@ -1,0 +1,69 @@
+"""Activations as layers."""
+
+from __future__ import annotations
+
+from minidl import ops
+from minidl.autograd import Tensor
+from minidl.nn.module import Module
+
+
+class ReLU(Module):
+    """max(x, 0); see `ops.relu`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.relu(x)
+
+
+class ReLU6(Module):
+    """min(max(x, 0), 6), MobileNet's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.clip(x, 0.0, 6.0)
+
+
+class LeakyReLU(Module):
+    """x where positive, `negative_slope`·x elsewhere; see `ops.leaky_relu`."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"{self.negative_slope:g}"
+
+
+class SiLU(Module):
+    """x·sigmoid(x); see `ops.silu`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.silu(x)
+
+
+class GELU(Module):
+    """x·Φ(x); see `ops.gelu`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.gelu(x)
+
+
+class Sigmoid(Module):
+    """1/(1 + e⁻ˣ); see `ops.sigmoid`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.sigmoid(x)
+
+
+class Tanh(Module):
+    """tanh x; see `ops.tanh`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.tanh(x)
+
+
+class Softplus(Module):
+    """ln(1 + eˣ); see `ops.softplus`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.softplus(x)

@@ -1,0 +1,69 @@
+"""Modules that hold others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from minidl import ops
+from minidl.autograd import Tensor
+from minidl.nn.module import Module
+
+
+class ModuleList(Module):
+    """Modules by number; calling them is the owner's business.
+
+    Example:
+        >>> [name for name, _ in ModuleList([Identity(), Identity()]).named_children()]
+        ['0', '1']
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> None:
+        """Add `module` under the next number."""
+        setattr(self, str(len(self)), module)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.named_children())
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self.named_children())
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self)[index]
+
+
+class Sequential(ModuleList):
+    """Modules one after the other, called "0", "1", … or by the names they are given.
+
+    Example:
+        >>> [name for name, _ in Sequential(conv=Identity(), norm=Identity()).named_children()]
+        ['conv', 'norm']
+    """
+
+    def __init__(self, *modules: Module, **named: Module) -> None:
+        super().__init__(modules)
+        for name, module in named.items():
+            setattr(self, name, module)
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x
+
+
+class Identity(Module):
+    """Its input: a place where another layer can be put."""
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Flatten(Module):
+    """(N, …) to (N, Π…)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.reshape(x, (x.shape[0], -1))  # (N, C, H, W) → (N, C·H·W)

@@ -1,0 +1,41 @@
+"""The two kinds of Tensor that a Module owns."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from minidl.autograd import Tensor
+from minidl.device import Array
+
+
+class Parameter(Tensor):
+    """A Tensor that an optimizer trains: an attribute of a Module, requires_grad by default.
+
+    Example:
+        >>> Parameter([1.0, 2.0])
+        Parameter([1. 2.], float32, requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, *, requires_grad: bool = True) -> None:
+        super().__init__(data, requires_grad=requires_grad)
+
+    @classmethod
+    def owning(cls, array: Array) -> Parameter:
+        """A Parameter around a floating-point array that nobody else will write to: no copy."""
+        self = cast(Parameter, cls._owning(array))
+        self.requires_grad = True
+        return self
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Tensor(", "Parameter(", 1)
+
+
+class Buffer(Tensor):
+    """A Tensor that belongs to a Module's state but is not trained: BatchNorm's running mean, say."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("Tensor(", "Buffer(", 1)
