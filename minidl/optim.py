@@ -1,0 +1,311 @@
+r"""Optimizers: how a gradient moves a parameter.
+
+With g = ∂L/∂p, learning rate η and weight decay λ, a step of
+
+SGD, momentum μ (v = 0 before the first step):
+
+    g ← g + λ p                                                         (1)
+    v ← μ v + g                                                         (2)
+    p ← p - η v,            or with Nesterov   p ← p - η (g + μ v)      (3)
+
+AdamW (Loshchilov and Hutter, ICLR 2019), betas β₁ β₂, t = 1, 2, … counting this parameter's steps:
+
+    p ← (1 - η λ) p                                                     (4)
+    m ← β₁ m + (1 - β₁) g,  s ← β₂ s + (1 - β₂) g²                      (5)
+    p ← p - η m̂ / (√ŝ + ε), m̂ = m / (1 - β₁ᵗ),  ŝ = s / (1 - β₂ᵗ)       (6)
+
+η multiplies v at use, so that a schedule does not rescale the velocity that is stored: PyTorch's convention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minidl.device import Array, asnumpy, get_array_module
+from minidl.nn.module import Module
+from minidl.nn.parameter import Parameter
+
+__all__ = ["SGD", "AdamW", "Group", "Optimizer", "create_optimizer", "optimizer_names", "parameter_groups"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are treated alike.
+
+    Attributes:
+        params: (name, Parameter) pairs; the names label what is saved and what messages say.
+        weight_decay: λ of these parameters.
+        lr_factor: their learning rate as a multiple of the optimizer's.
+    """
+
+    params: tuple[tuple[str, Parameter], ...]
+    weight_decay: float
+    lr_factor: float = 1.0
+
+
+def parameter_groups(model: Module, weight_decay: float) -> list[Group]:
+    """Two groups: parameters that decay, and those that a layer keeps from it (biases, and all of a norm layer's).
+
+    Decay makes a function flatter through its weights; pulling a scale to 0 that BatchNorm sets right after does not.
+    Every layer says which of its own parameters are exempt: `Module.no_weight_decay`.
+
+    Example:
+        >>> from minidl import nn
+        >>> model = nn.Linear(3, 2, rng=np.random.default_rng(0))
+        >>> [([name for name, _ in group.params], group.weight_decay) for group in parameter_groups(model, 1e-4)]
+        [(['weight'], 0.0001), (['bias'], 0.0)]
+    """
+    exempt = {
+        id(value)
+        for _, module in model.named_modules()
+        for name, value in vars(module).items()
+        if name in module.no_weight_decay
+    }
+    decays = tuple((n, p) for n, p in model.named_parameters() if id(p) not in exempt)
+    stays = tuple((n, p) for n, p in model.named_parameters() if id(p) in exempt)
+    return [Group(params, decay) for params, decay in ((decays, weight_decay), (stays, 0.0)) if params]
+
+
+class Optimizer:
+    """What SGD and AdamW share: groups, the learning rate, saving and loading.
+
+    A subclass names in `slots` the arrays it keeps for each parameter and defines `_update`.
+
+    Attributes:
+        lr: the learning rate; assign to it before a step, as a schedule does.
+        groups: the parameters.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float) -> None:
+        self.lr = lr
+        self.groups = _as_groups(params, weight_decay)
+        self._names = {id(p): name for group in self.groups for name, p in group.params}
+        if len(self._names) != sum(len(group.params) for group in self.groups):
+            raise ValueError(f"{type(self).__name__}: a parameter was given twice")
+        self._arrays: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
+        self._steps: dict[str, int] = {}
+
+    @property
+    def lr(self) -> float:
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = _at_least_zero(type(self).__name__, "lr", value)
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        for group in self.groups:
+            for name, parameter in group.params:
+                if parameter.grad is not None:
+                    self._steps[name] = self._steps.get(name, 0) + 1
+                    parameter.data = self._update(
+                        name, parameter.data, parameter.grad, self.lr * group.lr_factor, group.weight_decay
+                    )
+
+    def _update(self, name: str, p: Array, g: Array, lr: float, weight_decay: float) -> Array:
+        raise NotImplementedError(f"{type(self).__name__}: _update is not defined")
+
+    def _kept(self, slot: str, name: str, like: Array) -> Array:
+        """What was kept in `slot` for the parameter, zeros before the first step."""
+        kept = self._arrays[slot].get(name)
+        return get_array_module(like).zeros_like(like) if kept is None else kept
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for group in self.groups:
+            for _, parameter in group.params:
+                parameter.grad = None
+
+    def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What a later run needs to go on: (arrays by "slot.parameter", JSON-able rest)."""
+        arrays = {f"{slot}.{name}": asnumpy(a) for slot, kept in self._arrays.items() for name, a in kept.items()}
+        return arrays, {"optimizer": type(self).__name__, "lr": self.lr, "steps": dict(self._steps)}
+
+    def load_state_dict(self, arrays: Mapping[str, np.ndarray], scalars: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave.
+
+        Raises:
+            ValueError: the state is another optimizer's, or its names or shapes are not those of these parameters.
+        """
+        who = f"{type(self).__name__}.load_state_dict"
+        if scalars.get("optimizer") != type(self).__name__:
+            raise ValueError(f"{who}: the state is of optimizer {scalars.get('optimizer')!r}")
+        parameters = {name: p for group in self.groups for name, p in group.params}
+        steps = scalars.get("steps")
+        if not isinstance(steps, Mapping) or not all(n in parameters and type(t) is int for n, t in steps.items()):
+            raise ValueError(f"{who}: steps must count the steps of these parameters, got {steps!r:.80}")
+        expected = {f"{slot}.{name}": (slot, name) for slot in self.slots for name in steps}
+        different = sorted(expected.keys() ^ arrays.keys())
+        if different:
+            raise ValueError(f"{who}: {different[0]} is {'missing' if different[0] in expected else 'unknown'}")
+        for key, (_, name) in expected.items():
+            if arrays[key].shape != parameters[name].shape:
+                raise ValueError(f"{who}: {key} must have shape {parameters[name].shape}, got {arrays[key].shape}")
+        self.lr = scalars.get("lr", self.lr)
+        self._steps = dict(steps)
+        self._arrays = {slot: {} for slot in self.slots}
+        for key, (slot, name) in expected.items():
+            p = parameters[name].data
+            self._arrays[slot][name] = get_array_module(p).array(asnumpy(arrays[key]).astype(p.dtype))
+
+    def __repr__(self) -> str:
+        count = sum(p.size for group in self.groups for _, p in group.params)
+        return f"{type(self).__name__}(lr={self.lr:g}, {count:,} parameters)"
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum; see (1)-(3).
+
+    Args:
+        params: Parameters, (name, Parameter) pairs, or `Group`s (as `parameter_groups` makes them).
+        lr: learning rate η >= 0.
+        momentum: μ in [0, 1).
+        nesterov: look ahead; needs a momentum.
+        weight_decay: λ >= 0, for parameters not given as a `Group`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> p = Parameter([1.0])
+        >>> sgd = SGD([p], lr=0.1, momentum=0.9)
+        >>> p.grad = np.array([2.0], np.float32)
+        >>> sgd.step()
+        >>> p.data
+        array([0.8], dtype=float32)
+    """
+
+    slots = ("velocity",)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, lr, weight_decay)
+        self.momentum, self.nesterov = _fraction("SGD", "momentum", momentum), bool(nesterov)
+        if nesterov and momentum == 0:
+            raise ValueError("SGD: nesterov needs momentum > 0, got 0")
+
+    def _update(self, name: str, p: Array, g: Array, lr: float, weight_decay: float) -> Array:
+        if weight_decay:
+            g = g + weight_decay * p  # (1)
+        if self.momentum == 0:
+            self._arrays["velocity"][name] = g
+            return p - lr * g
+        v = self.momentum * self._kept("velocity", name, p) + g  # (2)
+        self._arrays["velocity"][name] = v
+        return p - lr * (g + self.momentum * v if self.nesterov else v)  # (3)
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay; see (4)-(6).
+
+    Args:
+        params: Parameters, (name, Parameter) pairs, or `Group`s (as `parameter_groups` makes them).
+        lr: learning rate η >= 0.
+        betas: (β₁, β₂), each in [0, 1).
+        eps: ε > 0.
+        weight_decay: λ >= 0, for parameters not given as a `Group`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> p = Parameter([1.0])
+        >>> adam = AdamW([p], lr=0.1, weight_decay=0.0)
+        >>> p.grad = np.array([2.0], np.float32)
+        >>> adam.step()
+        >>> p.data.round(4)
+        array([0.9], dtype=float32)
+    """
+
+    slots = ("mean", "square")
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(params, lr, weight_decay)
+        self.betas = (_fraction("AdamW", "beta 1", betas[0]), _fraction("AdamW", "beta 2", betas[1]))
+        self.eps = _at_least_zero("AdamW", "eps", eps)
+        if eps == 0:
+            raise ValueError("AdamW: eps must be > 0, got 0")
+
+    def _update(self, name: str, p: Array, g: Array, lr: float, weight_decay: float) -> Array:
+        (beta_1, beta_2), t = self.betas, self._steps[name]
+        p = p * (1 - lr * weight_decay)  # (4)
+        m = beta_1 * self._kept("mean", name, p) + (1 - beta_1) * g  # (5)
+        s = beta_2 * self._kept("square", name, p) + (1 - beta_2) * g * g
+        self._arrays["mean"][name], self._arrays["square"][name] = m, s
+        root = get_array_module(s).sqrt(s * (1 / (1 - beta_2**t)))
+        return p - (lr / (1 - beta_1**t)) * m / (root + self.eps)  # (6)
+
+
+_OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}
+
+
+def optimizer_names() -> list[str]:
+    """The names that `create_optimizer` knows."""
+    return list(_OPTIMIZERS)
+
+
+def create_optimizer(name: str, params: Iterable[Any], *, lr: float, **options: Any) -> Optimizer:
+    """The optimizer called `name`; `options` are its other arguments.
+
+    Raises:
+        ValueError: there is none of that name.
+
+    Example:
+        >>> create_optimizer("sgd", [Parameter([1.0])], lr=0.1, nesterov=True)
+        SGD(lr=0.1, 1 parameters)
+    """
+    if name not in _OPTIMIZERS:
+        raise ValueError(f"create_optimizer: name must be one of {', '.join(_OPTIMIZERS)}, got {name!r}")
+    return _OPTIMIZERS[name](params, lr, **options)
+
+
+def _as_groups(params: Iterable[Any], weight_decay: float) -> list[Group]:
+    """`params` as Groups; parameters given without a name are called by their position."""
+    given = list(params)
+    if not given:
+        raise ValueError("optimizer: there are no parameters to train")
+    if all(isinstance(item, Group) for item in given):
+        groups = given
+    else:
+        pairs = [item if isinstance(item, tuple) else (str(i), item) for i, item in enumerate(given)]
+        groups = [Group(tuple(pairs), weight_decay)]
+    for group in groups:
+        _at_least_zero("optimizer", "weight_decay", group.weight_decay)
+        _at_least_zero("optimizer", "lr_factor", group.lr_factor)
+        for _, parameter in group.params:
+            if not isinstance(parameter, Parameter):
+                raise TypeError(f"optimizer: params must be Parameters, got {type(parameter).__name__}")
+    return groups
+
+
+def _at_least_zero(who: str, name: str, value: float) -> float:
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{who}: {name} must be a finite number >= 0, got {value}")
+    return float(value)
+
+
+def _fraction(who: str, name: str, value: float) -> float:
+    if not 0 <= value < 1:
+        raise ValueError(f"{who}: {name} must be in [0, 1), got {value}")
+    return float(value)

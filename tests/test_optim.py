@@ -1,0 +1,184 @@
+"""Optimizers: the equations against PyTorch's, saving and going on, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from minidl import nn
+from minidl.optim import SGD, AdamW, Group, create_optimizer, optimizer_names, parameter_groups
+
+STEPS = 10
+SHAPES = [(3, 2), (4,), ()]
+
+
+def parameters(dtype=np.float64) -> list[nn.Parameter]:
+    rng = np.random.default_rng(0)
+    return [nn.Parameter(np.asarray(rng.normal(size=shape), dtype)) for shape in SHAPES]
+
+
+def gradients(step: int, dtype=np.float64) -> list[np.ndarray]:
+    rng = np.random.default_rng(100 + step)
+    return [np.asarray(rng.normal(size=shape), dtype) for shape in SHAPES]
+
+
+def take_steps(optimizer, params, steps=range(STEPS)) -> None:
+    for step in steps:
+        optimizer.lr = 0.1 / (1 + step)  # a schedule
+        for p, g in zip(params, gradients(step, params[0].dtype), strict=True):
+            p.grad = g
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        (SGD, "SGD", {"momentum": 0.0}),
+        (SGD, "SGD", {"momentum": 0.0, "weight_decay": 0.01}),
+        (SGD, "SGD", {"momentum": 0.9}),
+        (SGD, "SGD", {"momentum": 0.8, "weight_decay": 0.01}),
+        (SGD, "SGD", {"momentum": 0.9, "weight_decay": 0.01, "nesterov": True}),
+        (AdamW, "AdamW", {}),
+        (AdamW, "AdamW", {"betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.2}),
+        (AdamW, "AdamW", {"betas": (0.0, 0.0), "weight_decay": 0.0}),
+    ],
+)
+def test_ten_steps_equal_pytorchs(ours, theirs: str, options) -> None:
+    torch = pytest.importorskip("torch")
+    params = parameters()
+    take_steps(ours(params, lr=0.1, **options), params)
+
+    expected = [torch.nn.Parameter(torch.tensor(p.data)) for p in parameters()]
+    optimizer = getattr(torch.optim, theirs)(expected, lr=0.1, **options)
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
+        for p, g in zip(expected, gradients(step), strict=True):
+            p.grad = torch.tensor(g)
+        optimizer.step()
+    for p, q in zip(params, expected, strict=True):
+        np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_velocity_of_a_constant_gradient() -> None:
+    """v_T = g (1 - μᵀ)/(1 - μ), the geometric sum."""
+    p = nn.Parameter(np.zeros(1))
+    sgd = SGD([p], lr=1.0, momentum=0.9)
+    for _ in range(7):
+        p.grad = np.array([2.0])
+        sgd.step()
+    np.testing.assert_allclose(sgd.state_dict()[0]["velocity.0"], 2 * (1 - 0.9**7) / 0.1, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", optimizer_names())
+def test_a_restored_optimizer_goes_on_bit_for_bit(name: str) -> None:
+    whole, params = parameters(), parameters()
+    take_steps(create_optimizer(name, whole, lr=0.1, weight_decay=0.01), whole)
+
+    first = create_optimizer(name, params, lr=0.1, weight_decay=0.01)
+    take_steps(first, params, range(4))
+    arrays, scalars = first.state_dict()
+    second = create_optimizer(name, params, lr=0.5, weight_decay=0.01)
+    second.load_state_dict(arrays, json.loads(json.dumps(scalars)))
+    assert second.lr == first.lr
+    take_steps(second, params, range(4, STEPS))
+    for p, q in zip(params, whole, strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+@pytest.mark.parametrize("name", optimizer_names())
+def test_float32_stays_float32_and_old_arrays_are_not_written_to(name: str) -> None:
+    params = parameters(np.float32)
+    before = [p.data for p in params]
+    copies = [a.copy() for a in before]
+    optimizer = create_optimizer(name, params, lr=0.1)
+    take_steps(optimizer, params, range(2))
+    assert {p.dtype for p in params} == {np.dtype(np.float32)}
+    assert {a.dtype for a in optimizer.state_dict()[0].values()} == {np.dtype(np.float32)}
+    for a, b in zip(before, copies, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", optimizer_names())
+def test_a_parameter_without_gradient_stays(name: str) -> None:
+    params = parameters()
+    optimizer = create_optimizer(name, params, lr=0.1, weight_decay=0.1)
+    before = params[1].data
+    for p, g in zip(params, gradients(0), strict=True):
+        p.grad = g
+    params[1].grad = None
+    optimizer.step()
+    np.testing.assert_array_equal(params[1].data, before)
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in params)
+
+
+def test_norms_and_biases_do_not_decay() -> None:
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(
+        conv=nn.Conv2d(1, 2, 3, rng=rng), norm=nn.BatchNorm2d(2), layer=nn.LayerNorm(2), fc=nn.Linear(2, 2, rng=rng)
+    )
+    decays, stays = parameter_groups(model, 0.1)
+    assert [name for name, _ in decays.params] == ["conv.weight", "fc.weight"]
+    assert [name for name, _ in stays.params] == [
+        "conv.bias",
+        "norm.weight",
+        "norm.bias",
+        "layer.weight",
+        "layer.bias",
+        "fc.bias",
+    ]
+    assert (decays.weight_decay, stays.weight_decay) == (0.1, 0.0)
+
+
+def test_groups_have_their_own_decay_and_learning_rate() -> None:
+    a, b = nn.Parameter(np.ones(1)), nn.Parameter(np.ones(1))
+    sgd = SGD([Group((("a", a),), 0.5), Group((("b", b),), 0.0, lr_factor=0.1)], lr=0.1, momentum=0.0)
+    a.grad = b.grad = np.ones(1)
+    sgd.step()
+    np.testing.assert_allclose([a.data[0], b.data[0]], [1 - 0.1 * 1.5, 1 - 0.01])
+    assert sorted(sgd.state_dict()[0]) == ["velocity.a", "velocity.b"]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda p: SGD(p, lr=-1), ValueError, "SGD: lr must be a finite number >= 0, got -1"),
+        (lambda p: SGD(p, lr=float("nan")), ValueError, "SGD: lr must be .* got nan"),
+        (lambda p: SGD(p, lr=1, momentum=1.0), ValueError, r"SGD: momentum must be in \[0, 1\), got 1.0"),
+        (lambda p: SGD(p, lr=1, momentum=0, nesterov=True), ValueError, "SGD: nesterov needs momentum > 0"),
+        (lambda p: SGD(p, lr=1, weight_decay=-0.1), ValueError, "weight_decay must be .* got -0.1"),
+        (lambda p: AdamW(p, betas=(0.9, 1.0)), ValueError, r"AdamW: beta 2 must be in \[0, 1\), got 1.0"),
+        (lambda p: AdamW(p, eps=0), ValueError, "AdamW: eps must be > 0"),
+        (lambda p: SGD([], lr=1), ValueError, "no parameters to train"),
+        (lambda p: SGD([p[0], p[0]], lr=1), ValueError, "SGD: a parameter was given twice"),
+        (lambda p: SGD([np.ones(2)], lr=1), TypeError, "params must be Parameters, got ndarray"),
+        (lambda p: create_optimizer("sdg", p, lr=1), ValueError, "name must be one of sgd, adamw, got 'sdg'"),
+    ],
+)
+def test_impossible_arguments_are_refused(make, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        make(parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a, s: s.update(optimizer="AdamW"), "the state is of optimizer 'AdamW'"),
+        (lambda a, s: s.pop("steps"), "steps must count the steps of these parameters, got None"),
+        (lambda a, s: s["steps"].update({"9": 1}), "steps must count"),
+        (lambda a, s: a.pop("velocity.1"), "velocity.1 is missing"),
+        (lambda a, s: a.update({"mean.0": np.ones(1)}), "mean.0 is unknown"),
+        (lambda a, s: a.update({"velocity.1": np.ones(3)}), r"velocity.1 must have shape \(4,\), got \(3,\)"),
+        (lambda a, s: s.update(lr=-1.0), "lr must be a finite number >= 0, got -1.0"),
+    ],
+)
+def test_a_foreign_state_is_refused(change, message: str) -> None:
+    params = parameters()
+    sgd = SGD(params, lr=0.1)
+    take_steps(sgd, params, range(2))
+    arrays, scalars = sgd.state_dict()
+    change(arrays, scalars)
+    with pytest.raises(ValueError, match=message):
+        sgd.load_state_dict(arrays, scalars)
