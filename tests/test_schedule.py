@@ -13,7 +13,7 @@ T = 20
 
 
 def pytorchs(make) -> list[float]:
-    """The learning rate of each of T steps under the scheduler that `make(torch.optim.lr_scheduler, optimizer)` gives."""
+    """The learning rates of T steps under the scheduler that `make(torch.optim.lr_scheduler, optimizer)` gives."""
     torch = pytest.importorskip("torch")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
     with warnings.catch_warnings():
