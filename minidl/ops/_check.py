@@ -31,6 +31,13 @@ def integer(op: str, name: str, value: Any, minimum: int) -> int:
     return int(value)
 
 
+def number(op: str, name: str, value: Any) -> float:
+    """`value` as a Python float, which is weak: it never widens a float32 array, as np.float64 would.  NaN is refused."""
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or value != value:
+        raise ValueError(f"{op}: {name} must be a number, got {value!r}")
+    return float(value)
+
+
 def ndim(op: str, name: str, shape: tuple[int, ...], axes: str) -> None:
     """Refuse a `shape` that has not one length per letter of `axes`, such as "NCHW"."""
     if len(shape) != len(axes):
@@ -50,6 +57,13 @@ def positive(op: str, name: str, array: Array) -> None:
         raise ValueError(f"{op}: {name} must be > 0, got {bad}")
 
 
+def not_negative(op: str, name: str, array: Array) -> None:
+    """Refuse values that are not >= 0 (NaN included); as `positive`."""
+    if get_array_module(array) is np and not np.all(np.real(array) >= 0):
+        bad = np.real(array)[~(np.real(array) >= 0)].flat[0]
+        raise ValueError(f"{op}: {name} must be >= 0, got {bad}")
+
+
 def integers(op: str, name: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
     """`value` as a read-only integer array of its own, so that a later edit cannot reach backward."""
     xp = get_array_module(value)
@@ -59,3 +73,9 @@ def integers(op: str, name: str, value: Any, shape: tuple[int, ...] | None = Non
     if shape is not None and array.shape != shape:
         raise ValueError(f"{op}: {name} must have shape {shape}, got {array.shape}")
     return frozen(array)
+
+
+def broadcasts_to(op: str, name: str, shape: tuple[int, ...], to: tuple[int, ...]) -> None:
+    """Refuse a `shape` that does not broadcast to the shape `to`."""
+    if len(shape) > len(to) or any(n not in (1, m) for n, m in zip(shape[::-1], to[::-1], strict=False)):
+        raise ValueError(f"{op}: {name} must broadcast to shape {to}, got {shape}")

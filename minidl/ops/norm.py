@@ -131,11 +131,11 @@ def batch_norm(
     mean, var = _running("running_mean", running_mean, training), _running("running_var", running_var, training)
     weight, bias = _optional(weight, x), _optional(bias, x)
     _check_batch_norm(x, training, momentum, eps, running_mean=mean, running_var=var, weight=weight, bias=bias)
-    if not training:
+    if not training and mean is not None and var is not None:
         return FixedNorm.apply(x, weight, bias, mean=mean.data, var=var.data, eps=eps)
     fn = BatchNorm()
     y = fn(x, weight, bias, eps=eps)
-    if mean is not None:
+    if mean is not None and var is not None:
         m = x.size // x.shape[1]
         mean.data = (1 - momentum) * mean.data + momentum * fn.mean  # (9)
         var.data = (1 - momentum) * var.data + momentum * m / (m - 1) * fn.var  # (10)
