@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,12 @@ class Tensor:
         """The same value, cut from the graph."""
         return Tensor._owning(self._data)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """A leaf of its own; it may share the arrays, since nobody writes to them."""
+        if self.grad_fn is not None:
+            raise TypeError("Tensor: only a leaf can be copied; use .detach()")
+        return copy(self)
+
     def retain_grad(self) -> None:
         """Keep `.grad` of this intermediate tensor too (as Grad-CAM needs)."""
         if self.grad_fn is not None:
@@ -206,6 +213,8 @@ class Function:
         return cls()(*inputs, **params)
 
     def __call__(self, *inputs: Tensor | None, **params: Any) -> Tensor:
+        if self.inputs or self.released:
+            raise RuntimeError(f"{self.name}: an instance is one application of the operation; make another")
         arrays = [None if x is None else x.data for x in inputs]
         self.xp = get_array_module(*arrays)
         self.kernels = kernels_for(self.xp)
