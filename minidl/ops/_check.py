@@ -32,7 +32,7 @@ def integer(op: str, name: str, value: Any, minimum: int) -> int:
 
 
 def number(op: str, name: str, value: Any) -> float:
-    """`value` as a Python float, which is weak: it never widens a float32 array, as np.float64 would.  NaN is refused."""
+    """`value` as a Python float: np.float64 would widen a float32 array.  NaN is refused."""
     if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or value != value:
         raise ValueError(f"{op}: {name} must be a number, got {value!r}")
     return float(value)
