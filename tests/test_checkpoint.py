@@ -63,7 +63,7 @@ def test_a_failed_save_leaves_the_file_before_and_nothing_beside_it(tmp_path: Pa
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot write .*a.safetensors"):
+    with pytest.raises(UserError, match=r"cannot write .*a.safetensors"):
         checkpoint.save(tmp_path / "file" / "a.safetensors", ARRAYS, META)
 
 
@@ -121,7 +121,7 @@ def test_another_models_checkpoint_says_the_first_difference() -> None:
     ours, theirs = nn.Sequential(fc=nn.Linear(3, 2, rng=rng)), nn.Sequential(fc=nn.Linear(4, 2, rng=rng))
     with pytest.raises(
         CheckpointError,
-        match=r"^run/best.safetensors: belongs to another model than this: fc.weight must have shape \(2, 3\), got \(2, 4\)$",
+        match=r"^run/best.safetensors: belongs to another model.*: fc.weight must have shape \(2, 3\), got \(2, 4\)$",
     ):
         checkpoint.load_module(ours, theirs.state_dict(), "run/best.safetensors")
     with pytest.raises(

@@ -4,7 +4,7 @@ create_model("resnet20", num_classes=10, rng=rng)       for CIFAR, the paper's s
 create_model("resnet18", num_classes=1000, rng=rng)     for ImageNet
 """
 
-from minidl.models import resnet
+from minidl.models import densenet, mobilenet, resnet, vgg
 from minidl.models.registry import create_model, model_info, model_names, register
 
-__all__ = ["create_model", "model_info", "model_names", "register", "resnet"]
+__all__ = ["create_model", "densenet", "mobilenet", "model_info", "model_names", "register", "resnet", "vgg"]

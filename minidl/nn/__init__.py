@@ -8,6 +8,7 @@ from minidl.nn import init
 from minidl.nn.activation import GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Softplus, Tanh
 from minidl.nn.container import Flatten, Identity, ModuleList, Sequential
 from minidl.nn.conv import Conv2d, ConvTranspose2d
+from minidl.nn.dropout import Dropout
 from minidl.nn.linear import Linear
 from minidl.nn.module import Module
 from minidl.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
@@ -23,6 +24,7 @@ __all__ = [
     "Buffer",
     "Conv2d",
     "ConvTranspose2d",
+    "Dropout",
     "Flatten",
     "GroupNorm",
     "Identity",

@@ -28,7 +28,7 @@ class LeakyReLU(Module):
         self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.leaky_relu(x, self.negative_slope)
+        return ops.leaky_relu(x, negative_slope=self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"{self.negative_slope:g}"
@@ -42,10 +42,13 @@ class SiLU(Module):
 
 
 class GELU(Module):
-    """x·Φ(x); see `ops.gelu`."""
+    """x·Φ(x); `approximate` is "none" or "tanh", see `ops.gelu`."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.gelu(x)
+        return ops.gelu(x, approximate=self.approximate)
 
 
 class Sigmoid(Module):
@@ -63,7 +66,10 @@ class Tanh(Module):
 
 
 class Softplus(Module):
-    """ln(1 + eˣ); see `ops.softplus`."""
+    """ln(1 + e^βx)/β, with `beta` > 0; see `ops.softplus`."""
+
+    def __init__(self, beta: float = 1.0) -> None:
+        self.beta = beta
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.softplus(x)
+        return ops.softplus(x, beta=self.beta)

@@ -66,4 +66,4 @@ class Flatten(Module):
     """(N, …) to (N, Π…)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.reshape(x, (x.shape[0], -1))  # (N, C, H, W) → (N, C·H·W)
+        return ops.flatten(x, 1)  # (N, C, H, W) → (N, C·H·W)

@@ -25,7 +25,7 @@ class MaxPool2d(_Pool):
     """The largest value of each window; see `ops.max_pool2d`.
 
     Args:
-        kernel_size, padding: an integer or (vertical, horizontal).
+        kernel_size, padding, dilation: an integer or (vertical, horizontal).
         stride: likewise; None for the size of the kernel.
         ceil_mode: round the output size up, so that the last rows and columns are covered.
 
@@ -34,8 +34,19 @@ class MaxPool2d(_Pool):
         MaxPool2d(kernel_size=2, stride=2, padding=0)
     """
 
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.dilation = dilation
+
     def forward(self, x: Tensor) -> Tensor:
-        return ops.max_pool2d(x, self.kernel_size, stride=self.stride, padding=self.padding, ceil_mode=self.ceil_mode)
+        return ops.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
 
 class AvgPool2d(_Pool):
@@ -65,12 +76,7 @@ class AvgPool2d(_Pool):
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.avg_pool2d(
-            x,
-            self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            ceil_mode=self.ceil_mode,
-            count_include_pad=self.count_include_pad,
+            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, count_include_pad=self.count_include_pad
         )
 
 
