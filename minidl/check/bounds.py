@@ -8,7 +8,11 @@ For any other formula the first-order model is the same with Σ|a||b| replaced b
 relative change of everything it was computed from (for a sum of products the two agree):
 
     |fl(y) - y|    ≤  γ_k M,    M  = |y| + Σ_j |∂y/∂x_j| |x_j|                                                (2)
-    |fl(gx) - gx|  ≤  γ_k Mg,   Mg = |J|ᵀ|gy| + Σ_j |∂gx/∂x_j| |x_j|                                          (3)
+    |fl(gx) - gx|  ≤  γ_k Mg,   Mg = |J|ᵀ|gy| + Σ_j |∂gx/∂x_j| |x_j| + max_i |gy_i| M_i / max_j |x_j|         (3)
+
+The last term is for gradients that vanish by cancellation (of σ on a constant map, of a softmax over one element):
+x gx and y gy have one unit, and terms of that size cancel.  A transform (a kernel that is summed from a spectrum)
+errs relative to its largest output, not to each: where an op is declared `normwise`, M in (2) is its maximum.
 
 k counts the roundings between an input and an output: no sum here has more terms than there are elements in the
 inputs, and no op chains more than a few such sums and elementary functions, each good to about 4 ulp:

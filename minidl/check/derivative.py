@@ -34,7 +34,7 @@ def complex_step(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float 
         >>> complex_step(lambda x: (x**3).sum(), np.array([1.0, 2.0]))
         array([ 3., 12.])
     """
-    z = x.astype(np.complex128)
+    z = np.array(x, np.complex128)
     jacobian: np.ndarray | None = None
     for j in np.ndindex(x.shape):
         z[j] = complex(x[j], h)
@@ -64,7 +64,7 @@ def richardson(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float = 
     """
     shape = np.shape(f(x)) + x.shape
     jacobian, error = np.empty(shape), np.empty(shape)
-    z = x.copy()
+    z = np.array(x)
     for j in np.ndindex(x.shape):
         d = []
         for step in (h, h / 2, h / 4):

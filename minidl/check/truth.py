@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -54,7 +55,8 @@ class Truth:
     """
 
     def __init__(self, case: OpCase, sample: Sample) -> None:
-        self.case, self.sample = case, sample
+        inputs = tuple(None if x is None else np.asarray(x) for x in sample.inputs)  # a Generator draws scalars
+        self.case, self.sample = case, replace(sample, inputs=inputs)
         self.y = np.asarray(case.reference(*sample.inputs, **sample.params))
         self.wanted = [i for i, x in enumerate(sample.inputs) if x is not None and i not in case.constants]
         self.gy = np.random.default_rng(1).normal(size=self.y.shape).astype(self.output_dtype(np.float64))
@@ -122,8 +124,11 @@ class Truth:
         return near
 
     def output_bound(self, dtype: Any = np.float64) -> np.ndarray:
-        """How far rounding in `dtype` may carry the output from `y`."""
-        return self.gamma(dtype) * self.magnitude + np.finfo(dtype).tiny
+        """How far rounding for inputs of `dtype` may carry the output from `y`: (2)."""
+        m = self.magnitude
+        if self.case.normwise:
+            m = np.full_like(m, m.max(initial=0.0))
+        return self.gamma(dtype) * m + np.finfo(dtype).tiny
 
     def gradient(self, i: int, gy: np.ndarray) -> np.ndarray:
         """Jᵀ gy: what backward must return for input i."""
@@ -132,14 +137,16 @@ class Truth:
         return (gy.ravel() @ jacobian).reshape(x.shape)
 
     def gradient_bound(self, i: int, gy: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
-        """How far rounding in `dtype`, and the error of the Jacobian, may part backward from `gradient`."""
+        """How far rounding for inputs of `dtype`, (3), and the Jacobian's own error may part backward from `gradient`."""
         x, derivative = self.sample.inputs[i], self._derivatives[i]
         assert x is not None and derivative is not None
         jacobian, error = derivative
         sensitivity = self._sensitivity(gy)[i]
         assert sensitivity is not None
         weights = np.abs(gy).ravel()
-        bound = self.gamma(dtype) * ((weights @ np.abs(jacobian)).reshape(x.shape) + sensitivity)
+        cancelled = (weights * self.magnitude.ravel()).max(initial=0.0)
+        cancelled = cancelled / scale if (scale := np.abs(x).max(initial=0.0)) else 0.0
+        bound = self.gamma(dtype) * ((weights @ np.abs(jacobian)).reshape(x.shape) + sensitivity + cancelled)
         if error is not None:
             bound = bound + (weights @ (error + self._difference_noise)).reshape(x.shape)
         return bound + np.finfo(dtype).tiny

@@ -70,6 +70,7 @@ class OpCase:
         constants: indices of inputs that have no gradient (noise, say).
         linear_in: indices of the inputs in which the op is linear, for the adjoint identity.
         analytic: whether forward works on complex arrays and is analytic there, so that complex step applies.
+        normwise: whether the output is exact relative to its largest element only, not to each, as a transform's is.
         kinks: stated subgradients.
         errors: calls refused.
         draw: returns a hypothesis strategy of Samples, for windowed and broadcasting ops.
@@ -83,6 +84,7 @@ class OpCase:
     constants: tuple[int, ...] = ()
     linear_in: tuple[int, ...] = ()
     analytic: bool = True
+    normwise: bool = False
     kinks: tuple[Kink, ...] = ()
     errors: tuple[ErrorCase, ...] = ()
     draw: Callable[[], Any] | None = None
