@@ -1,0 +1,229 @@
+"""Everything that decides a run: one field of `Config` is one flag and one entry of a configuration file.
+
+    --batch-size 64          on the command line
+    batch-size = 64          in a TOML file
+    config.batch_size        in the source
+
+A field's metadata holds its help text, its rule, and what a resumed run may do with it:
+
+    fixed    decides the shape or the order of what the checkpoint holds: cannot change
+    free     has no influence on the numbers: may change silently
+    noted    may change, but the run then differs from one that was never interrupted, and is told so
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from minidl.errors import ConfigError
+
+Rule = Callable[[Any], str | None]  # what is wrong with a value ("must be > 0"), or None
+Resume = Literal["fixed", "free", "noted"]
+
+
+def at_least(minimum: int) -> Rule:
+    """An integer from `minimum` on, within what a slip of the finger may cost."""
+    return lambda value: f"must be an integer >= {minimum}" if value < minimum else between(minimum, 2**32 - 1)(value)
+
+
+def between(low: int, high: int) -> Rule:
+    return lambda value: None if low <= value <= high else f"must be an integer from {low} to {high}"
+
+
+def number(low: float, high: float = math.inf, *, open_low: bool = False) -> Rule:
+    """A finite number in [low, high), or in (low, high)."""
+    interval = f"> {low:g}" if open_low else f">= {low:g}"
+    interval += "" if math.isinf(high) else f" and < {high:g}"
+
+    def rule(value: float) -> str | None:
+        inside = (value > low or (value == low and not open_low)) and value < high
+        return None if inside and math.isfinite(value) else f"must be a finite number {interval}"
+
+    return rule
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The rule of a name from a list; `names` is called only when it is needed."""
+
+    names: Callable[[], Iterable[str]]
+
+    def __call__(self, value: str) -> str | None:
+        allowed = list(self.names())
+        return None if value in allowed else f"must be one of {', '.join(allowed)}{did_you_mean(value, allowed)}"
+
+
+@dataclass(frozen=True)
+class AllOf(OneOf):
+    """The rule of names from a list, joined by commas."""
+
+    def __call__(self, value: str) -> str | None:
+        wrong = [w for w in map(super().__call__, value.split(",")) if w]
+        return wrong[0].replace("one of", "of") if wrong else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` (did you mean …?)` if something in `known` is close to `word`, else nothing.
+
+    Example:
+        >>> did_you_mean("--epoch", ["--epochs", "--lr"])
+        ' (did you mean --epochs?)'
+    """
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def option(default: Any, group: str, help: str, rule: Rule | None = None, resume: Resume = "fixed") -> Any:
+    metadata = {"group": group, "help": help, "rule": rule, "resume": resume}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _models() -> list[str]:
+    from minidl.models import model_names
+
+    return model_names()
+
+
+def _augments() -> list[str]:
+    from minidl.data import augment_names
+
+    return [*augment_names(), "none"]
+
+
+def _optimizers() -> list[str]:
+    from minidl.optim import optimizer_names
+
+    return optimizer_names()
+
+
+def _schedules() -> list[str]:
+    from minidl.schedule import schedule_names
+
+    return schedule_names()
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked configuration.  `recipes.resolve` fills what a person left out."""
+
+    model: str = option("resnet8", "model", "network", OneOf(_models))
+
+    data: str = option(
+        "multiscale", "data", "multiscale (drawn, needs no download), cifar10, cifar100, or a folder of images"
+    )
+    data_dir: str | None = option(None, "data", "where the files of cifar10 and cifar100 are", resume="free")
+    download: bool = option(False, "data", "fetch cifar10 or cifar100 where they are missing", resume="free")
+    verify: bool = option(True, "data", "compare the files with the official MD5 sums", resume="free")
+    image_size: int | None = option(None, "data", "pixels on a side; default: the data set's own", at_least(4))
+    augment: str | None = option(
+        None,
+        "data",
+        "random changes of training images, or none; default: as is customary for the set",
+        AllOf(_augments),
+        "noted",
+    )
+    cutout: int = option(
+        0, "data", "side in pixels of a square blanked in training images; 0: none", at_least(0), "noted"
+    )
+    limit_train: int | None = option(None, "data", "train on this many images only", at_least(1))
+    limit_test: int | None = option(None, "data", "test on this many images only", at_least(1))
+    workers: int = option(2, "data", "batches prepared ahead", between(0, 64), resume="free")
+
+    epochs: int = option(8, "training", "passes over the training images", at_least(1), resume="noted")
+    batch_size: int = option(128, "training", "images a step", at_least(1))
+    opt: str = option("sgd", "training", "optimiser", OneOf(_optimizers))
+    lr: float = option(0.1, "training", "highest learning rate", number(0, open_low=True), resume="noted")
+    momentum: float = option(0.9, "training", "of sgd", number(0, 1), resume="noted")
+    nesterov: bool = option(True, "training", "Nesterov's momentum", resume="noted")
+    weight_decay: float = option(5e-4, "training", "not for biases and norms", number(0), resume="noted")
+    sched: str = option("onecycle", "training", "course of the learning rate", OneOf(_schedules), resume="noted")
+    warmup_epochs: float = option(0.0, "training", "epochs of linear warm-up", number(0), resume="noted")
+    label_smoothing: float = option(0.0, "training", "share given to all classes", number(0, 1), resume="noted")
+    seed: int = option(0, "training", "decides every random number", at_least(0))
+
+    device: str = option("cpu", "machine", "where to compute", OneOf(lambda: ("cpu", "gpu")), resume="noted")
+    threads: int | None = option(
+        None, "machine", "default: MINIDL_THREADS, or every core; results do not depend on it", between(1, 256), "free"
+    )
+
+    out: str | None = option(None, "record", "the run's folder; default: runs/DATE-MODEL-DATA", resume="free")
+    overwrite: bool = option(False, "record", "replace a run that is in that folder already", resume="free")
+    log_every: int = option(0, "record", "steps between reports of progress; 0: as fits", at_least(0), resume="free")
+
+    def items(self) -> list[tuple[str, Any]]:
+        return [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
+
+
+FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config)}
+TYPES: dict[str, Any] = typing.get_type_hints(Config)
+
+
+def flag(name: str) -> str:
+    """`batch_size` → `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def kind(name: str) -> type:
+    """The type of a field's value where it has one: int for `int | None`."""
+    hint = TYPES[name]
+    return next(t for t in typing.get_args(hint) if t is not type(None)) if isinstance(hint, types.UnionType) else hint
+
+
+def checked(name: str, value: Any, said: str) -> Any:
+    """`value` as the type of field `name`, refused in the words of `said` (`--lr`, or an entry of a file).
+
+    Raises:
+        ConfigError: the type is wrong, or the field's rule is broken.
+
+    Example:
+        >>> checked("lr", 1, "--lr")
+        1.0
+        >>> checked("lr", -1, "--lr")
+        Traceback (most recent call last):
+        minidl.errors.ConfigError: --lr must be a finite number > 0, got -1
+    """
+    wanted = kind(name)
+    if value is None and wanted is not TYPES[name]:
+        return None
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value) if abs(value) < 2**1000 else math.inf
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        words = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+        raise ConfigError(f"{said} must be {words[wanted]}, got {value!r}")
+    if isinstance(value, str) and (not value or not value.isprintable()):
+        raise ConfigError(f"{said} must be printable text, got {value!r}")
+    rule: Rule | None = FIELDS[name].metadata["rule"]
+    if rule is not None and (wrong := rule(value)):
+        raise ConfigError(f"{said} {wrong}, got {f'{value:g}' if isinstance(value, float) else value}")
+    return value
+
+
+def from_mapping(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The entries of a file, their names turned into fields and their values checked.
+
+    Args:
+        values: names as flags have them, `batch-size` or `batch_size`; `no-verify = true` means `verify = false`.
+        source: what the messages call the file.
+
+    Raises:
+        ConfigError: a name is unknown (the nearest is suggested), given twice, or has an impossible value.
+    """
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name.startswith("no_") and name[3:] in FIELDS and kind(name[3:]) is bool and isinstance(value, bool):
+            name, value = name[3:], not value
+        if name not in FIELDS:
+            known = [n.replace("_", "-") for n in FIELDS]
+            raise ConfigError(f"{source}: unknown entry {key!r}{did_you_mean(key.replace('_', '-'), known)}")
+        if name in given:
+            raise ConfigError(f"{source}: {key!r} is given twice")
+        given[name] = checked(name, value, f"{source}: {key}")
+    return given

@@ -1,0 +1,55 @@
+"""Defaults that suit each data set, so that `--data NAME` alone trains well.
+
+What a person gives goes before the recipe, the recipe before the defaults of `Config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from minidl.errors import ConfigError
+from minidl.train.config import Config
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "multiscale": {"model": "resnet8", "epochs": 8},
+    "cifar10": {"model": "resnet20", "epochs": 8},
+    "cifar100": {"model": "resnet20", "epochs": 12},
+    "folder": {"model": "resnet18", "epochs": 10, "batch_size": 64, "image_size": 64},
+}
+OPTIMISERS: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "adamw": {"lr": 3e-3, "weight_decay": 0.05},  # steps of Adam do not grow with the gradient
+}
+
+
+def resolve(given: Mapping[str, Any]) -> Config:
+    """The configuration that `given` asks for, its gaps filled from the recipes.
+
+    Raises:
+        ConfigError: two values contradict each other.
+
+    Example:
+        >>> config = resolve({"data": "cifar10", "lr": 0.2})
+        >>> config.model, config.lr
+        ('resnet20', 0.2)
+    """
+    data, opt = given.get("data", Config.data), given.get("opt", Config.opt)
+    recipe = RECIPES.get(data, RECIPES["folder"])
+    config = Config(**{**recipe, **OPTIMISERS[opt], **given, "data": data})
+    consistent(config)
+    return config
+
+
+def consistent(config: Config) -> None:
+    """Refuse values that are possible each, but not together."""
+    if config.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"--warmup-epochs must be less than --epochs, got {config.warmup_epochs:g} and {config.epochs}"
+        )
+    if config.sched == "onecycle" and config.warmup_epochs:
+        raise ConfigError(
+            f"--sched onecycle warms up by itself; --warmup-epochs must be 0, got {config.warmup_epochs:g}"
+        )
+    if config.opt == "sgd" and config.nesterov and config.momentum == 0:
+        raise ConfigError("--nesterov needs a --momentum > 0, got 0; add --no-nesterov")
