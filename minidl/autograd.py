@@ -163,7 +163,7 @@ class Tensor:
 
         cotangents = {self.grad_fn: gy}  # ∂L/∂(output of fn), complete once every user of fn was visited
         for fn in reversed(_topological_order(self.grad_fn)):
-            gy = fn.xp.asarray(cotangents.pop(fn))  # NumPy's arithmetic on 0-d arrays returns scalars
+            gy = frozen(fn.xp.asarray(cotangents.pop(fn)))  # asarray: NumPy's arithmetic on 0-d arrays returns scalars
             if (kept := fn.retained() if fn.retained else None) is not None:
                 _accumulate(kept, gy)
             for x, gx in checked_gradients(fn, fn.backward(gy)):
