@@ -33,7 +33,7 @@ def test_property(case: OpCase, property_: Property) -> None:
 def test_every_property_of_drawn_samples(case: OpCase) -> None:
     assert case.draw is not None
 
-    @settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
     @given(case.draw())
     def check(sample: Sample) -> None:
         assert violations(case, [Truth(case, sample)]) == []

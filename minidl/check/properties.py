@@ -46,7 +46,11 @@ def violations(
     found = []
     for truth in truths(case) if calls is None else calls:
         for check in PROPERTIES if properties is None else properties:
-            found += [f"{truth} {check.__name__}: {line}" for line in check(truth)]
+            try:
+                found += [f"{truth} {check.__name__}: {line}" for line in check(truth)]
+            except Exception as error:
+                error.add_note(f"in {check.__name__} of {truth}")
+                raise
     return found
 
 
@@ -123,10 +127,10 @@ def nothing_is_written_to(truth: Truth) -> Iterator[str]:
 
 
 def backward_repeats(truth: Truth) -> Iterator[str]:
-    """Backward run twice, and the whole call run twice, give the same bits, in arrays that stay as they are."""
+    """Backward run twice, and the whole call run twice, give the same bits, in arrays no later call writes to."""
     if not truth.wanted:
         return
-    arrays: list[list[np.ndarray]] = []
+    arrays: list[np.ndarray] = []
     bits: list[list[bytes]] = []
     for _ in range(2):
         xs = [
@@ -135,17 +139,19 @@ def backward_repeats(truth: Truth) -> Iterator[str]:
         y = truth.case.op(*xs, **truth.sample.params)
         for _ in range(2):
             y.backward(truth.gy, retain_graph=True)
-            arrays.append([y.data, *(x.grad for x in xs if x is not None and x.grad is not None)])
-            bits.append([a.tobytes() for a in arrays[-1]])
+            results = [y.data, *(x.grad for x in xs if x is not None and x.grad is not None)]
+            arrays += results
+            bits.append([a.tobytes() for a in results])
             for x in xs:
                 if x is not None:
                     x.grad = None
     for when, other in zip(("a second backward", "a second call", "its second backward"), bits[1:], strict=True):
         if other != bits[0]:
             yield f"{when} gives other bits"
-    if any(
-        a.tobytes() != was for those, were in zip(arrays, bits, strict=True) for a, was in zip(those, were, strict=True)
-    ):
+
+    others = [None if x is None else np.roll(x, 1) for x in truth.sample.inputs]
+    pull_back(truth.case, others, truth.sample.params, 2 * truth.gy, truth.wanted)
+    if [a.tobytes() for a in arrays] != [was for call in bits for was in call]:
         yield "a later call wrote to the results of an earlier one"
 
 

@@ -137,7 +137,7 @@ class Truth:
         return (gy.ravel() @ jacobian).reshape(x.shape)
 
     def gradient_bound(self, i: int, gy: np.ndarray, dtype: Any = np.float64) -> np.ndarray:
-        """How far rounding for inputs of `dtype`, (3), and the Jacobian's own error may part backward from `gradient`."""
+        """How far rounding for inputs of `dtype`, (3), and the Jacobian's error may part backward from `gradient`."""
         x, derivative = self.sample.inputs[i], self._derivatives[i]
         assert x is not None and derivative is not None
         jacobian, error = derivative
