@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+from minidl.data.cifar import CIFAR, CIFAR10, CIFAR100, find
 from minidl.data.dataset import Dataset
 from minidl.data.multiscale import SIZE, MultiScale
 from minidl.errors import DataError
@@ -11,11 +13,12 @@ from minidl.errors import DataError
 __all__ = ["create_dataset", "dataset_names"]
 
 SPLITS = ("train", "test")
+CIFARS = {files.title: files for files in (CIFAR10, CIFAR100)}
 
 
 def dataset_names() -> list[str]:
     """The names that `create_dataset` knows; it takes a folder as well."""
-    return ["multiscale", "multiscale:SIGMA"]
+    return ["multiscale", "multiscale:SIGMA", *CIFARS]
 
 
 def create_dataset(
@@ -30,11 +33,13 @@ def create_dataset(
     """A data set by name.
 
     Args:
-        name_or_dir: "multiscale", the embedded set; "multiscale:2.5" the same with all classes at σ = 2.5 pixels.
+        name_or_dir: "multiscale", the embedded set; "multiscale:2.5" the same with all classes at σ = 2.5 pixels;
+            "cifar10" or "cifar100"; or a folder that holds the files of either.
         split: "train" or "test".
-        data_dir: where files are looked for.
-        verify: compare files with the sums their makers published.
-        download: fetch what is missing.
+        data_dir: the folder that holds the sets' own folders; None for the environment variable MINIDL_DATA,
+            or else minidl in the user's cache folder.
+        verify: compare files with the sums their makers published; `--no-verify` on the command line lifts it.
+        download: fetch what is missing into `data_dir`.
         image_size: shorter side of the images in pixels; None for the set's own.
 
     Raises:
@@ -50,7 +55,20 @@ def create_dataset(
     if name.split(":")[0] == "multiscale":
         _only_size("multiscale", image_size, SIZE)
         return MultiScale(split, scale=_scale(name))
+    folder = Path(name).expanduser()
+    files = CIFARS.get(name) or next((f for f in CIFARS.values() if find(f, folder)), None)
+    if files is not None:
+        _only_size(files.title, image_size, SIZE)
+        where = (Path(data_dir) if data_dir else default_data_dir()) if name in CIFARS else folder
+        return CIFAR(files, split, where.expanduser(), verify=verify, download=download)
     raise DataError(f"data: must be one of {', '.join(dataset_names())}, or a folder, got {name!r}")
+
+
+def default_data_dir() -> Path:
+    """MINIDL_DATA, or else minidl in the user's cache folder."""
+    if folder := os.environ.get("MINIDL_DATA"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "minidl"
 
 
 def _scale(name: str) -> float | None:
