@@ -8,8 +8,11 @@ from minidl.ops.activation import *  # noqa: F403
 from minidl.ops.conv import *  # noqa: F403
 from minidl.ops.dropout import *  # noqa: F403
 from minidl.ops.elementwise import *  # noqa: F403
+from minidl.ops.gaussian import *  # noqa: F403
+from minidl.ops.index import *  # noqa: F403
 from minidl.ops.loss import *  # noqa: F403
 from minidl.ops.norm import *  # noqa: F403
+from minidl.ops.piecewise import *  # noqa: F403
 from minidl.ops.pool import *  # noqa: F403
 from minidl.ops.products import *  # noqa: F403
 from minidl.ops.reduce import *  # noqa: F403
