@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from minidl.autograd import Tensor
-from minidl.ops import activation, elementwise, products, reduce, shape
+from minidl.ops import activation, elementwise, index, piecewise, products, reduce, shape
 
 
 def _reflected(op: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
@@ -24,6 +24,11 @@ def _given_one_by_one(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
+def _rows(x: Tensor) -> Iterator[Tensor]:
+    """The slices along the first axis, for `for row in x`; a Tensor without axes has none (TypeError)."""
+    return (index.getitem(x, i) for i in range(len(x)))
+
+
 _BINARY = {
     "add": elementwise.add,
     "sub": elementwise.sub,
@@ -35,6 +40,11 @@ _BINARY = {
 
 _METHODS: dict[str, Any] = {
     "__neg__": elementwise.neg,
+    "__abs__": piecewise.abs,
+    "__getitem__": index.getitem,
+    "__iter__": _rows,
+    "abs": piecewise.abs,
+    "clip": piecewise.clip,
     "exp": elementwise.exp,
     "log": elementwise.log,
     "sqrt": elementwise.sqrt,
@@ -55,6 +65,8 @@ _METHODS: dict[str, Any] = {
     "squeeze": shape.squeeze,
     "expand_dims": shape.expand_dims,
     "flip": shape.flip,
+    "split": index.split,
+    "take": index.take,
     "T": property(lambda x: shape.transpose(x), doc="The axes reversed."),
 }
 

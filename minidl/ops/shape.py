@@ -1,20 +1,16 @@
-r"""Rearranging elements: every op here is linear, and its backward is its adjoint.
+r"""Rearranging elements.
 
-y_i = x_{s(i)} for a map s from the places of y to the places of x (none where y is a constant).  The adjoint sums
-over the places that a source went to:
+Every op here copies: y_i = x_{s(i)} for a map s from the places of y to the places of x.  It is linear, and its
+backward is the adjoint, which adds up what each source was copied to.  With gy = ∂L/∂y:
 
     y_i  = x_{s(i)}                                                                 (1)
     gx_j = Σ_{i: s(i) = j} gy_i                                                     (2)
 
-Where s is one to one, (2) moves gy back:
-
     reshape, transpose, flip    gy reshaped, transposed by the inverse permutation, flipped         (3)
     concat, stack               gy cut into the pieces                                              (4)
-    basic getitem, split        gy written into zeros at the places that were read                  (5)
-    pad with a constant         the inner part of gy                                                (6)
+    broadcast_to                gy summed over the axes along which x was repeated                  (5)
 
-and where it is not (broadcast_to, take, getitem by integers, pad otherwise) (2) is a sum of several terms, taken
-in the order of i, so that the same call gives the same bits.
+(3), (4): s is one to one, and (2) moves gy back.  Reading by places (x[key], take, split, pad) is in `index`.
 """
 
 from __future__ import annotations
@@ -187,14 +183,14 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 
 
 class BroadcastTo(Function):
-    """y = x repeated along axes of length 1 and along new first axes; see (2)."""
+    """y = x repeated along axes of length 1 and along new first axes; see (5)."""
 
     def forward(self, x: Array, *, shape: tuple[int, ...]) -> Array:
         self.shape = x.shape
         return self.xp.broadcast_to(x, shape)  # (1)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
-        return (sum_to(gy, self.shape),)  # (2)
+        return (sum_to(gy, self.shape),)  # (5)
 
 
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:

@@ -6,8 +6,10 @@ from minidl.check.spec import (
     dropout,
     elementwise,
     gaussian,
+    index,
     loss,
     norm,
+    piecewise,
     pool,
     products,
     reduce,
@@ -16,10 +18,22 @@ from minidl.check.spec import (
 )
 from minidl.check.spec.case import ErrorCase, Kink, OpCase, Sample
 
-CASES: list[OpCase] = [
-    case
-    for family in (activation, conv, dropout, elementwise, gaussian, loss, norm, pool, products, reduce, shape, softmax)
-    for case in family.CASES
-]
+FAMILIES = (
+    activation,
+    conv,
+    dropout,
+    elementwise,
+    gaussian,
+    index,
+    loss,
+    norm,
+    piecewise,
+    pool,
+    products,
+    reduce,
+    shape,
+    softmax,
+)
+CASES: list[OpCase] = [case for family in FAMILIES for case in family.CASES]
 
 __all__ = ["CASES", "ErrorCase", "Kink", "OpCase", "Sample"]
