@@ -49,22 +49,21 @@ class BatchNorm(Function):
     """y = γ r (x - μ) + β with the statistics of the batch; see (1)-(7)."""
 
     def forward(self, x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Array:
-        self.x = x
-        self.mean, self.var = self.kernels.channel_moments(x)  # (1), (2)
+        one = self.xp.ones(x.shape[1], x.dtype)
+        self.x, self.weight = x, one if weight is None else weight
+        bias = 0 * one if bias is None else bias
+        y, self.mean, self.var = self.kernels.batch_norm(x, self.weight, bias, eps)  # (1), (2), (4)
         self.r = 1 / self.xp.sqrt(self.var + eps)  # (3)
-        self.scale = self.r if weight is None else weight * self.r
-        shift = self.xp.zeros_like(self.r) if bias is None else bias
-        return self.kernels.channel_affine(x, self.mean, self.scale, shift)  # (4)
+        return y
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_gw, needs_gb = self.needs_grad
-        m = gy.size // gy.shape[1]
-        gb, product = self.kernels.channel_products(gy, self.x, self.mean)  # (5)
-        gw = self.r * product  # (6)
         gx = None
         if needs_gx:
-            slope, offset = -self.scale * self.r * gw / m, -self.scale * gb / m
-            gx = self.kernels.channel_combination(gy, self.x, self.mean, self.scale, slope, offset)  # (7)
+            gx, gw, gb = self.kernels.batch_norm_adjoint(gy, self.x, self.mean, self.r, self.weight)  # (5)-(7)
+        else:
+            gb, product = self.kernels.channel_products(gy, self.x, self.mean)  # (5)
+            gw = self.r * product  # (6)
         return gx, gw if needs_gw else None, gb if needs_gb else None
 
 

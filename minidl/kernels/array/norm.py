@@ -1,37 +1,43 @@
-"""Statistics and affine maps of each channel: what batch normalisation is made of.
+"""Batch normalisation: statistics and affine maps of each channel.
 
-x and gy have shape (N, C, …) with M = N·Π(…) values a channel; everything else has shape (C,).
+x, gy and y have shape (N, C, …), with M = N·Π(…) values a channel; everything else has shape (C,).
 """
 
 from __future__ import annotations
 
 from minidl.device import Array
 
-__all__ = ["channel_affine", "channel_combination", "channel_moments", "channel_products"]
+__all__ = ["batch_norm", "batch_norm_adjoint", "channel_affine", "channel_products"]
 
 
-def channel_moments(x: Array) -> tuple[Array, Array]:
-    """μ = Σ x / M and v = Σ (x - μ)² / M, in two passes: E[x²] - μ² would cancel where |μ| ≫ √v."""
+def batch_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+    """y = γ r (x - μ) + β, μ = Σ x / M and v = Σ (x - μ)² / M, with r = 1/√(v + ε)."""
     axes = _all_but_channel(x)
     mean = x.mean(axis=axes)
     centred = x - _column(mean, x)
-    return mean, (centred * centred).mean(axis=axes)  # a plain square: analytic on complex x
+    var = (centred * centred).mean(axis=axes)  # two passes: E[x²] - μ² cancels where |μ| ≫ √v
+    return channel_affine(x, mean, weight * (var + eps) ** -0.5, bias), mean, var
+
+
+def batch_norm_adjoint(gy: Array, x: Array, mean: Array, r: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """gx = γ r [gy - gβ/M - (x - μ) r gγ/M], gγ = r Σ gy (x - μ) and gβ = Σ gy."""
+    m = x.size // x.shape[1]
+    gb, product = channel_products(gy, x, mean)
+    gw = r * product
+    centred = x - _column(mean, x)
+    gx = _column(weight * r, x) * (gy - _column(gb / m, x) - centred * _column(r * gw / m, x))
+    return gx, gw, gb
 
 
 def channel_affine(x: Array, mean: Array, scale: Array, shift: Array) -> Array:
-    """(x - mean)·scale + shift."""
-    return (x - _column(mean, x)) * _column(scale, x) + _column(shift, x)
+    """scale (x - mean) + shift; the mean goes first, so that a large one costs no digits."""
+    return _column(scale, x) * (x - _column(mean, x)) + _column(shift, x)
 
 
 def channel_products(gy: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     """Σ gy and Σ gy (x - mean)."""
     axes = _all_but_channel(x)
     return gy.sum(axis=axes), (gy * (x - _column(mean, x))).sum(axis=axes)
-
-
-def channel_combination(gy: Array, x: Array, mean: Array, a: Array, b: Array, c: Array) -> Array:
-    """a·gy + b·(x - mean) + c."""
-    return _column(a, x) * gy + _column(b, x) * (x - _column(mean, x)) + _column(c, x)
 
 
 def _all_but_channel(x: Array) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Statistics and affine maps of each channel, by definition.  x and gy (N, C, …); the rest (C,)."""
+"""Batch normalisation by definition.  x, gy and y have shape (N, C, …); the rest (C,)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,38 @@ import math
 
 import numpy as np
 
-__all__ = ["channel_affine", "channel_combination", "channel_moments", "channel_products"]
+__all__ = ["batch_norm", "batch_norm_adjoint", "channel_affine", "channel_products"]
 
 
-def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """μ_c = Σ x / M and v_c = Σ (x - μ_c)² / M over the M values of channel c."""
+def batch_norm(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """y_nc… = γ_c (x_nc… - μ_c) / √(v_c + ε) + β_c, μ_c and v_c over the M values of channel c."""
     mean, var = (np.zeros(x.shape[1], x.dtype) for _ in range(2))
     m = x.size // x.shape[1]
     for c in range(x.shape[1]):
         mean[c] = math.fsum(x[:, c].flat) / m
         var[c] = math.fsum((v - mean[c]) ** 2 for v in x[:, c].flat) / m
-    return mean, var
+    return channel_affine(x, mean, weight / np.sqrt(var + eps), bias), mean, var
+
+
+def batch_norm_adjoint(
+    gy: np.ndarray, x: np.ndarray, mean: np.ndarray, r: np.ndarray, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """gβ_c = Σ gy, gγ_c = r_c Σ gy (x - μ_c), gx_nc… = γ_c r_c [gy_nc… - gβ_c/M - (x_nc… - μ_c) r_c gγ_c/M]."""
+    gb, product = channel_products(gy, x, mean)
+    gw, gx, m = r * product, np.zeros_like(x), x.size // x.shape[1]
+    for n, c, *i in np.ndindex(x.shape):
+        centred = x[(n, c, *i)] - mean[c]
+        gx[(n, c, *i)] = weight[c] * r[c] * (gy[(n, c, *i)] - gb[c] / m - centred * r[c] * gw[c] / m)
+    return gx, gw, gb
 
 
 def channel_affine(x: np.ndarray, mean: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """y_nc… = (x_nc… - mean_c)·scale_c + shift_c."""
+    """y_nc… = scale_c (x_nc… - mean_c) + shift_c."""
     y = np.zeros_like(x)
     for n, c, *i in np.ndindex(x.shape):
-        y[(n, c, *i)] = (x[(n, c, *i)] - mean[c]) * scale[c] + shift[c]
+        y[(n, c, *i)] = scale[c] * (x[(n, c, *i)] - mean[c]) + shift[c]
     return y
 
 
@@ -34,13 +48,3 @@ def channel_products(gy: np.ndarray, x: np.ndarray, mean: np.ndarray) -> tuple[n
         total[c] = math.fsum(gy[:, c].flat)
         product[c] = math.fsum(g * (v - mean[c]) for g, v in zip(gy[:, c].flat, x[:, c].flat, strict=True))
     return total, product
-
-
-def channel_combination(
-    gy: np.ndarray, x: np.ndarray, mean: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray
-) -> np.ndarray:
-    """gx_nk… = a_k gy_nk… + b_k (x_nk… - mean_k) + c_k."""
-    gx = np.zeros_like(x)
-    for n, k, *i in np.ndindex(x.shape):
-        gx[(n, k, *i)] = a[k] * gy[(n, k, *i)] + b[k] * (x[(n, k, *i)] - mean[k]) + c[k]
-    return gx
