@@ -5,6 +5,7 @@ create_model("resnet18", num_classes=1000, rng=rng)     for ImageNet
 """
 
 from minidl.models import densenet, mobilenet, resnet, vgg
+from minidl.models.count import count
 from minidl.models.registry import create_model, model_info, model_names, register
 
-__all__ = ["create_model", "densenet", "mobilenet", "model_info", "model_names", "register", "resnet", "vgg"]
+__all__ = ["count", "create_model", "densenet", "mobilenet", "model_info", "model_names", "register", "resnet", "vgg"]

@@ -47,7 +47,8 @@ class PadShortcut(nn.Module):
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, (stride, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride[0], :: self.stride[1]]
+        vertical, horizontal = self.stride
+        x = ops.getitem(x, (..., slice(None, None, vertical), slice(None, None, horizontal)))
         before = (self.out_channels - self.in_channels) // 2
         after = self.out_channels - self.in_channels - before
         return ops.pad(x, ((0, 0), (before, after), (0, 0), (0, 0)))  # (N,C,H,W) → (N,O,H,W)
