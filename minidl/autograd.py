@@ -8,11 +8,11 @@ For a loss L and a cotangent gy = ∂L/∂y, `Function.backward` returns gx = (�
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -66,6 +66,15 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_data", "grad", "grad_fn", "requires_grad")
     __array_ufunc__ = None  # ndarray + Tensor calls Tensor.__radd__
+
+    if TYPE_CHECKING:  # what minidl.ops.operators attaches: operators, and methods such as x.sum()
+        __add__ = __sub__ = __mul__ = __truediv__ = __pow__ = __matmul__ = cast(
+            Callable[["Tensor", Any], "Tensor"], None
+        )
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rpow__ = __rmatmul__ = __getitem__ = __add__
+        __neg__ = __abs__ = cast(Callable[["Tensor"], "Tensor"], None)
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, data: Any, *, requires_grad: bool = False) -> None:
         self.data = data
