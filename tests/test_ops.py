@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from functools import lru_cache
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from minidl import Tensor, ops
+from minidl import ops
 from minidl.check.properties import PROPERTIES, Property, truths, violations
 from minidl.check.spec import CASES, ErrorCase, Kink, OpCase, Sample
-from minidl.check.truth import Truth, difference, forward
+from minidl.check.stated import error_violations, kink_violations
+from minidl.check.truth import Truth
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -55,27 +55,14 @@ def test_samples_reach_what_they_must(case: OpCase) -> None:
     ("case", "error"), [pytest.param(c, e, id=f"{c.name}-{i}") for c in CASES for i, e in enumerate(c.errors)]
 )
 def test_declared_errors(case: OpCase, error: ErrorCase) -> None:
-    with pytest.raises(error.exception, match=error.message) as caught:
-        forward(case, error.sample.inputs, error.sample.params)
-    assert type(caught.value) is error.exception
-    assert "\n" not in str(caught.value)
+    assert error_violations(case, error) == []
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("case", "kink"), [pytest.param(c, k, id=f"{c.name}: {k.where}") for c in CASES for k in c.kinks]
 )
-def test_subgradient_at_a_kink_is_the_stated_one(case: OpCase, kink: Kink, dtype: type) -> None:
-    xs = [None if x is None else Tensor(x.astype(dtype), requires_grad=True) for x in kink.sample.inputs]
-    y = case.op(*xs, **kink.sample.params)
-    y.backward(np.ones_like(y.data))
-    for x, expected in zip(xs, kink.gradients, strict=True):
-        if expected is not None:
-            np.testing.assert_array_equal(x.grad, expected)
-
-    reference = np.asarray(case.reference(*kink.sample.inputs, **kink.sample.params))
-    bound = np.abs(reference) * 2.0**-22 + np.finfo(dtype).tiny  # inputs at a kink are small round numbers
-    assert difference(y.data, reference, bound, dtype) is None
+def test_subgradient_at_a_kink_is_the_stated_one(case: OpCase, kink: Kink) -> None:
+    assert kink_violations(case, kink) == []
 
 
 def test_every_public_op_has_a_case() -> None:
