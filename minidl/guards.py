@@ -64,8 +64,17 @@ def checked_gradients(fn: Function, gxs: tuple[Array | None, ...]) -> Iterator[t
         if x is None or not fn.needs_grad[i]:
             continue
         if gx is None:
-            argument = list(inspect.signature(fn.forward).parameters)[i]
-            raise NotImplementedError(f"{fn.name}: no gradient is defined for argument {i} ({argument})")
+            raise NotImplementedError(f"{fn.name}: no gradient is defined for argument {i} ({_argument(fn, i)})")
         if gx.shape != x.shape or gx.dtype != x.dtype:
             raise ValueError(f"{fn.name}.backward: gradient {i} must be {x.dtype}{x.shape}, got {gx.dtype}{gx.shape}")
         yield x, gx
+
+
+def _argument(fn: Function, i: int) -> str:
+    """The name that `forward` gives its i-th input; "xs" for each of `*xs`."""
+    names = []
+    for name, parameter in inspect.signature(fn.forward).parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return names[i] if i < len(names) else name
+        names.append(name)
+    return names[i]

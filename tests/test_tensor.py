@@ -79,6 +79,19 @@ def test_a_missing_gradient_names_op_and_argument() -> None:
         y.backward()
 
 
+def test_a_missing_gradient_of_one_of_many_names_them_all() -> None:
+    class Total(Function):
+        def forward(self, first, *others):
+            return first + sum(others)
+
+        def backward(self, gy):
+            return gy, gy, None
+
+    y = Total.apply(leaf(1.0), leaf(2.0), leaf(3.0))
+    with pytest.raises(NotImplementedError, match=r"Total: no gradient is defined for argument 2 \(others\)"):
+        y.backward()
+
+
 def test_a_missing_backward_or_forward_names_the_op() -> None:
     class Round(Function):
         def forward(self, x):
