@@ -16,5 +16,7 @@ from minidl.ops.piecewise import *  # noqa: F403
 from minidl.ops.pool import *  # noqa: F403
 from minidl.ops.products import *  # noqa: F403
 from minidl.ops.reduce import *  # noqa: F403
+from minidl.ops.rotation import *  # noqa: F403
 from minidl.ops.shape import *  # noqa: F403
 from minidl.ops.softmax import *  # noqa: F403
+from minidl.ops.stochastic_pool import *  # noqa: F403

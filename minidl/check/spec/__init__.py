@@ -13,8 +13,10 @@ from minidl.check.spec import (
     pool,
     products,
     reduce,
+    rotation,
     shape,
     softmax,
+    stochastic_pool,
 )
 from minidl.check.spec.case import ErrorCase, Kink, OpCase, Sample
 
@@ -31,8 +33,10 @@ FAMILIES = (
     pool,
     products,
     reduce,
+    rotation,
     shape,
     softmax,
+    stochastic_pool,
 )
 CASES: list[OpCase] = [case for family in FAMILIES for case in family.CASES]
 
