@@ -1,0 +1,86 @@
+"""`python -m minidl.train`: train a network, record the run, stop and go on without a trace."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from minidl import checkpoint
+from minidl.errors import ConfigError, UserError
+from minidl.train.build import Training, build, use_threads
+from minidl.train.cli import PROG, Arguments, parse
+from minidl.train.interrupt import Interrupted, StopRequest
+from minidl.train.loop import fit
+from minidl.train.progress import Display
+from minidl.train.recipes import resolve
+from minidl.train.record import Record, continued_folder, new_folder
+from minidl.train.report import heading, stopped, summary
+from minidl.train.state import continued, find, restore
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the program's own).
+
+    Returns:
+        The exit status: 0; 2 for a mistake, told in one line on stderr; 128 + the signal's number if stopped.
+    """
+    try:
+        return train(parse(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        return fail(str(error), 2)
+    except MemoryError as error:
+        return fail(f"out of memory ({error}); try a smaller --batch-size, --image-size or --model", 2)
+    except KeyboardInterrupt:
+        return fail("stopped at once; files are as they were last saved", 130)
+    except BrokenPipeError:  # whoever read our output is gone: nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def fail(message: str, status: int) -> int:
+    print(f"{PROG}: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    return status
+
+
+def train(arguments: Arguments) -> int:
+    """Prepare, train, report; returns the exit status."""
+    run, folder, changed = prepare(arguments)
+    print(heading(run, folder, changed), flush=True)
+    record, display = Record(folder), Display(run.config.log_every)
+    with StopRequest() as stop, use_threads(run.config.threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # overflow on the way to a loss that `fit` reports
+        try:
+            fit(run, [record, display, stop])
+        except Interrupted as interrupted:
+            display.close()
+            record.save(run)
+            record.draw(run)
+            print(stopped(run, folder, interrupted), flush=True)
+            return 128 + interrupted.number
+        finally:
+            display.close()
+    print(summary(run, folder), flush=True)
+    return 0
+
+
+def prepare(arguments: Arguments) -> tuple[Training, Path, list[str]]:
+    """A new run or one that goes on, its folder, and what makes it differ from one never interrupted."""
+    if arguments.resume is None:
+        run = build(resolve(arguments.given))
+        return run, new_folder(run.config), []
+    path = find(arguments.resume)
+    arrays, meta = checkpoint.load(path)
+    config, changed = continued(path, meta, arguments.given)
+    run = build(config)
+    restore(run, arrays, meta, str(path))
+    if run.position.epoch >= config.epochs:
+        done = run.position.epoch
+        raise ConfigError(f"--resume: {path} has finished its {done} epochs; add --epochs {2 * done} to train on")
+    return run, continued_folder(config, path, run.position), changed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""From a configuration to everything that training needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minidl import ops
+from minidl.autograd import Tensor, no_grad
+from minidl.data import Dataset, Loader
+from minidl.device import Device, get_device
+from minidl.errors import ConfigError
+from minidl.models import create_model
+from minidl.nn import Module
+from minidl.optim import Optimizer, create_optimizer, parameter_groups
+from minidl.schedule import create_schedule
+from minidl.train.config import Config
+from minidl.train.images import augmentation, datasets
+from minidl.train.position import Position
+
+Loss = Callable[[Tensor, Any], Tensor]
+
+
+@dataclass
+class Training:
+    """A network and all that trains it; `position` says how far it has come.
+
+    Attributes:
+        loss: of training: (logits, labels) → mean over the batch.
+        test_loss: the same on test images, without label smoothing.
+        schedule: learning rate at each step, counted from the first epoch's first.
+    """
+
+    config: Config
+    device: Device
+    train_set: Dataset
+    test_set: Dataset
+    train_loader: Loader
+    test_loader: Loader
+    model: Module
+    loss: Loss
+    test_loss: Loss
+    optimizer: Optimizer
+    schedule: Callable[[int], float]
+    position: Position = field(default_factory=Position)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.train_loader)
+
+    @property
+    def steps_done(self) -> int:
+        return self.position.epoch * self.steps_per_epoch + self.position.step
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(p.size for p in self.model.parameters())
+
+
+def build(config: Config) -> Training:
+    """Data, network, optimiser and schedule as `config` says, at the start of the first epoch.
+
+    Raises:
+        UserError: the data cannot be had, the device is missing, or the batch is larger than the data.
+    """
+    device = get_device(config.device)
+    train_set, test_set = datasets(config)
+    train_loader, test_loader = loaders(config, train_set, test_set)
+    rng = np.random.default_rng(config.seed)
+    model = create_model(config.model, num_classes=train_set.num_classes, rng=rng).to(device)
+    takes(model, config.model, train_set.image_shape, device)
+    return Training(
+        config=config,
+        device=device,
+        train_set=train_set,
+        test_set=test_set,
+        train_loader=train_loader,
+        test_loader=test_loader,
+        model=model,
+        loss=lambda logits, labels: ops.cross_entropy(logits, labels, label_smoothing=config.label_smoothing),
+        test_loss=ops.cross_entropy,
+        optimizer=optimizer(config, model),
+        schedule=schedule(config, len(train_loader)),
+    )
+
+
+@no_grad()
+def takes(model: Module, name: str, shape: tuple[int, int, int], device: Device) -> None:
+    """Try one black image, so that a model that cannot take images of this size says so now.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        model.eval()(Tensor(device.asarray(np.zeros((1, *shape), np.float32))))
+    except ValueError as error:
+        raise ConfigError(f"--model {name} cannot take images of {'×'.join(map(str, shape))}: {error}") from error
+
+
+def loaders(config: Config, train_set: Dataset, test_set: Dataset) -> tuple[Loader, Loader]:
+    """Shuffled, augmented batches of one size for training; every test image in order."""
+    if config.batch_size > len(train_set):
+        raise ConfigError(
+            f"--batch-size must be at most the number of training images, {len(train_set)}, got {config.batch_size}"
+        )
+    seed, size, prefetch = config.seed, config.batch_size, config.workers
+    train = Loader(
+        train_set,
+        size,
+        seed=seed,
+        shuffle=True,
+        drop_last=True,
+        augment=augmentation(config, train_set),
+        prefetch=prefetch,
+    )
+    test = Loader(test_set, size, seed=seed, shuffle=False, drop_last=False, prefetch=prefetch)
+    return train, test
+
+
+def optimizer(config: Config, model: Module) -> Optimizer:
+    """The optimiser of `config`; biases and norm layers do not decay."""
+    options: dict[str, Any] = {}
+    if config.opt == "sgd":
+        options = {"momentum": config.momentum, "nesterov": config.nesterov}
+    return create_optimizer(config.opt, parameter_groups(model, config.weight_decay), lr=config.lr, **options)
+
+
+def schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
+    """The learning rate at each step of the whole run."""
+    total, warmup = config.epochs * steps_per_epoch, round(config.warmup_epochs * steps_per_epoch)
+    return create_schedule(config.sched, lr=config.lr, total_steps=total, warmup_steps=min(warmup, total - 1))
+
+
+@contextmanager
+def use_threads(n: int | None) -> Iterator[None]:
+    """Let the kernels run on `n` threads; None: as MINIDL_THREADS says, or on every core."""
+    given = os.environ.get("MINIDL_THREADS")
+    if given and not (given.isdecimal() and int(given) >= 1):
+        raise ConfigError(f"MINIDL_THREADS must be an integer >= 1, got {given!r}")
+    from minidl.kernels.cpu import threads  # reads the variable when it is imported
+
+    with threads.use_threads(n or threads.num_threads()):
+        yield

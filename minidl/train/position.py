@@ -1,0 +1,93 @@
+"""Where training stands: with the arrays of the model and the optimiser, all that a resumed run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from minidl.errors import CheckpointError
+
+
+@dataclass
+class Position:
+    """The current epoch, and the sums over its steps so far.
+
+    Attributes:
+        epoch: epochs finished.
+        step: steps done of the current one.
+        loss_sum: of every image's loss, before each step's update.
+        correct: predictions that were right.
+        seen: images.
+        seconds: spent on them.
+        history: a row for each finished epoch, as `metrics.csv` shows it.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def count(self, loss: float, correct: int, images: int, seconds: float) -> None:
+        """One step more."""
+        self.step += 1
+        self.loss_sum += loss * images
+        self.correct += correct
+        self.seen += images
+        self.seconds += seconds
+
+    def next_epoch(self, row: dict[str, float]) -> None:
+        """The start of the next epoch, `row` having been this one's."""
+        self.history.append(row)
+        self.epoch += 1
+        self.step, self.loss_sum, self.correct, self.seen, self.seconds = 0, 0.0, 0, 0, 0.0
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The row with the highest test accuracy, the first of equals."""
+        return max(self.history, key=lambda row: row["test_accuracy"])
+
+    @property
+    def columns(self) -> list[str]:
+        """The names in the history's rows, in the order in which they came."""
+        return list(dict.fromkeys(name for row in self.history for name in row))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able; the history as a table, which keeps the order of its columns."""
+        rows = [[row.get(name) for name in self.columns] for row in self.history]
+        return {**asdict(self), "history": {"columns": self.columns, "rows": rows}}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], source: str) -> Position:
+        """The position that `to_json` wrote.
+
+        Raises:
+            CheckpointError: it is not one.
+        """
+        try:
+            columns = [str(name) for name in values["history"]["columns"]]
+            rows = [zip(columns, row, strict=True) for row in values["history"]["rows"]]
+            history = [{name: _number(value) for name, value in row if value is not None} for row in rows]
+            counts = {name: _count(values[name]) for name in ("epoch", "step", "correct", "seen")}
+            sums = {name: float(_number(values[name])) for name in ("loss_sum", "seconds")}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{source}: its record of where training stood is damaged") from error
+        needed = {"epoch", "test_accuracy"}
+        if counts["epoch"] != len(history) or any(not needed <= row.keys() for row in history):
+            raise CheckpointError(f"{source}: its record of where training stood contradicts itself")
+        return cls(**counts, **sums, history=history)  # type: ignore[arg-type]
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(value)
+    return value
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(value)
+    return value

@@ -1,0 +1,66 @@
+"""What a run says at its start and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from minidl.train.build import Training
+from minidl.train.cli import command
+from minidl.train.interrupt import Interrupted
+from minidl.train.progress import duration
+from minidl.train.record import BEST, CONFIG, CURVES, LAST, METRICS
+
+
+def heading(run: Training, folder: Path, changed: Sequence[str] = ()) -> str:
+    """What will be trained on what, and where it is recorded."""
+    config, at = run.config, run.position
+    shape = "×".join(map(str, run.train_set.image_shape))
+    lines = [
+        f"{config.model}, {run.parameter_count:,} parameters, on the {config.device}",
+        f"{config.data}: {len(run.train_set):,} training and {len(run.test_set):,} test images, "
+        f"{shape}, {run.train_set.num_classes} classes",
+        f"{config.epochs} epochs of {run.steps_per_epoch} steps of {config.batch_size} images; "
+        f"{config.opt}, {config.sched}, lr {config.lr:g}, seed {config.seed}",
+        f"run folder: {folder}",
+    ]
+    if at.epoch or at.step:
+        lines.append(f"going on after {place(run)}")
+    if changed:
+        lines.append(f"changed on the way, so not the run it would have been: {', '.join(changed)}")
+    return "\n".join(lines) + "\n"
+
+
+def summary(run: Training, folder: Path) -> str:
+    """Results, where they are, and what to try next."""
+    history, best = run.position.history, run.position.best
+    seconds = sum(row["seconds"] + row["test_seconds"] for row in history)
+    lines = [
+        f"test accuracy   {history[-1]['test_accuracy']:.2%} after the last epoch; "
+        f"best {best['test_accuracy']:.2%}, epoch {best['epoch']:.0f}",
+        f"time            {duration(seconds)} for {len(history)} epochs",
+        f"parameters      {run.parameter_count:,}",
+        f"in {folder}:   {CURVES}, {METRICS}, {CONFIG}, {BEST}, {LAST}",
+        f"to try next:    {next_command(run, folder)}",
+    ]
+    return "\n" + "\n".join(lines)
+
+
+def next_command(run: Training, folder: Path) -> str:
+    """A step further: from drawn images to photographs, and there to a longer run."""
+    if run.config.data == "multiscale":
+        return command("--data", "cifar10", "--download")
+    return command("--resume", str(folder), "--epochs", str(2 * run.config.epochs))
+
+
+def place(run: Training) -> str:
+    """Where training stands, in words."""
+    at = run.position
+    if at.step == 0:
+        return f"epoch {at.epoch} of {run.config.epochs}"
+    return f"step {at.step} of {run.steps_per_epoch} in epoch {at.epoch + 1} of {run.config.epochs}"
+
+
+def stopped(run: Training, folder: Path, interrupted: Interrupted) -> str:
+    """What was saved on a signal, and how to go on."""
+    return f"\n{interrupted}: saved after {place(run)}; go on with\n  {command('--resume', str(folder))}"
