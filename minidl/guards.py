@@ -72,7 +72,7 @@ def checked_gradients(fn: Function, gxs: tuple[Array | None, ...]) -> Iterator[t
 
 def _argument(fn: Function, i: int) -> str:
     """The name that `forward` gives its i-th input; "xs" for each of `*xs`."""
-    names = []
+    names: list[str] = []
     for name, parameter in inspect.signature(fn.forward).parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
             return names[i] if i < len(names) else name
