@@ -24,12 +24,13 @@ Squared error:
     gx = 2 gℓ (x - t) = -gt                                                               (10)
 
 Binary cross-entropy -w [p t log σ(x) + (1 - t) log(1 - σ(x))] of a logit x, target t, weight w, weight p of the
-positive class.  With -log σ(x) = softplus(-x) and -log(1 - σ(x)) = x + softplus(-x), and h = 1 + (p - 1) t:
+positive class.  -log σ(x) = softplus(-x) and -log(1 - σ(x)) = softplus(x), which keep their digits where σ rounds to 0
+or 1:
 
-    softplus(-x) = max(-x, 0) + log(1 + e),   e = exp(-|x|)                               (11)
-    ℓ  = w [(1 - t) x + h softplus(-x)]                                                   (12)
-    gx = gℓ w [(1 - t) - h σ(-x)],   σ(-x) = {e if x ≥ 0, 1 if x < 0} / (1 + e)           (13)
-    gt = gℓ w [(p - 1) softplus(-x) - x]                                                  (14)
+    softplus(±x) = max(±x, 0) + log(1 + e),   e = exp(-|x|)                               (11)
+    ℓ  = w [(1 - t) softplus(x) + p t softplus(-x)]                                       (12)
+    gx = gℓ w [(1 - t) σ(x) - p t σ(-x)],   σ(±x) = {1 if ±x ≥ 0, e otherwise} / (1 + e)  (13)
+    gt = gℓ w [p softplus(-x) - softplus(x)]                                              (14)
 """
 
 from __future__ import annotations
@@ -221,29 +222,34 @@ def mse_loss(x: Any, target: Any, *, reduction: str = "mean") -> Tensor:
 
 
 class BinaryCrossEntropy(Loss):
-    """ℓ = w [(1 - t) x + h softplus(-x)]; see (11)-(14)."""
+    """ℓ = w [(1 - t) softplus(x) + p t softplus(-x)]; see (11)-(14)."""
 
     def forward(
         self, x: Array, target: Array, weight: Array | None, pos_weight: Array | None, *, reduction: str
     ) -> Array:
-        xp, self.x, self.target = self.xp, x, target
-        self.weight = 1 if weight is None else weight
-        self.extra = 0 if pos_weight is None else pos_weight - 1  # p - 1
-        self.h = 1 + self.extra * target
-        self.e = xp.exp(xp.where(x.real >= 0, -x, x))  # analytic on both sides of 0, as |x| is not
-        self.softplus = xp.where(x.real >= 0, 0, -x) + xp.log1p(self.e)  # (11)
-        losses = self.weight * ((1 - target) * x + self.h * self.softplus)  # (12)
-        return self.reduce(losses, reduction, x.size)
+        xp, self.target = self.xp, target
+        self.weight, self.pos_weight = 1 if weight is None else weight, 1 if pos_weight is None else pos_weight
+        self.positive = x.real >= 0
+        self.e = xp.exp(xp.where(self.positive, -x, x))  # analytic on both sides of 0, as |x| is not
+        log = xp.log1p(self.e)
+        self.softplus, self.softplus_minus = (
+            xp.where(self.positive, x, 0) + log,
+            log - xp.where(self.positive, 0, x),
+        )  # (11)
+        losses = (1 - target) * self.softplus + self.pos_weight * target * self.softplus_minus  # (12)
+        return self.reduce(self.weight * losses, reduction, x.size)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_gt, _, _ = self.needs_grad
         gl = self.unreduce(gy) * self.weight
         gx = gt = None
         if needs_gx:
-            sigmoid = self.xp.where(self.x >= 0, self.e, 1) / (1 + self.e)  # σ(-x)
-            gx = gl * ((1 - self.target) - self.h * sigmoid)  # (13)
+            large, small = 1 / (1 + self.e), self.e / (1 + self.e)  # σ(|x|), σ(-|x|)
+            sigmoid = self.xp.where(self.positive, large, small)
+            sigmoid_minus = self.xp.where(self.positive, small, large)
+            gx = gl * ((1 - self.target) * sigmoid - self.pos_weight * self.target * sigmoid_minus)  # (13)
         if needs_gt:
-            gt = gl * (self.extra * self.softplus - self.x)  # (14)
+            gt = gl * (self.pos_weight * self.softplus_minus - self.softplus)  # (14)
         return gx, gt, None, None
 
 
