@@ -9,10 +9,12 @@ import pytest
 
 from minidl.data import (
     ArrayDataset,
+    ColorJitter,
     Compose,
     Cutout,
     Dataset,
     Flip,
+    Lighting,
     Loader,
     PadCrop,
     Subset,
@@ -20,6 +22,7 @@ from minidl.data import (
     create_augment,
     normalise,
 )
+from minidl.data.augment import AXES, EIGENVALUES
 from minidl.errors import ConfigError, DataError
 
 
@@ -232,6 +235,29 @@ def test_cutout_blanks_one_square_over_all_channels() -> None:
     np.testing.assert_array_equal(blank[:, 0].sum((1, 2)), rows * columns)
 
 
+def test_color_jitter_is_its_formula() -> None:
+    images = numbered(64).images
+    x = images.astype(np.float64)
+    grey = (x * np.reshape([0.299, 0.587, 0.114], (3, 1, 1))).sum(1, keepdims=True)
+    fixed = {"brightness": 0 * grey, "contrast": grey.mean((1, 2, 3), keepdims=True), "saturation": grey}
+    for name, anchor in fixed.items():
+        strengths = dict.fromkeys(fixed, 0.0) | {name: 0.3}
+        changed = ColorJitter(**strengths)(images, np.random.default_rng(0)).astype(np.float64)
+        inner = (changed > 0) & (changed < 255) & (abs(x - anchor) > 40)  # rounding moves a factor by 0.5/40 at most
+        factor = np.where(inner, (changed - anchor) / np.where(inner, x - anchor, 1), np.nan)
+        per_image = np.nanmedian(factor, axis=(1, 2, 3))
+        assert np.nanmax(abs(factor - per_image.reshape(-1, 1, 1, 1))) < 2 * 0.5 / 40 + 1e-6, name
+        assert per_image.min() < 0.8 and per_image.max() > 1.2 and (abs(per_image - 1) < 0.3 + 0.02).all(), name
+
+
+def test_lighting_shifts_each_image_along_the_axes() -> None:
+    images = np.full((4000, 3, 2, 2), 128, np.uint8)
+    shift = Lighting(0.1)(images, np.random.default_rng(0))[:, :, 0, 0] - 128.0
+    np.testing.assert_allclose(AXES.T @ AXES, np.eye(3), atol=2e-4)  # published to four digits
+    expected = AXES @ np.diag((0.1 * 255 * EIGENVALUES) ** 2) @ AXES.T + np.eye(3) / 12  # rounding adds 1/12
+    np.testing.assert_allclose(np.cov(shift.T), expected, rtol=0, atol=5 * (2 / 4000) ** 0.5 * expected.max())
+
+
 @pytest.mark.parametrize("name", augment_names())
 def test_named_changes_keep_shape_dtype_and_their_input(name: str) -> None:
     images = numbered(5, side=32).images
@@ -251,6 +277,8 @@ def test_unknown_and_impossible_changes_are_refused() -> None:
         (lambda: PadCrop(1, fill=256), "PadCrop: fill must be within 0 and 255, got 256"),
         (lambda: Flip(1.5), "Flip: probability must be within 0 and 1, got 1.5"),
         (lambda: Cutout(0), "Cutout: size must be >= 1, got 0"),
+        (lambda: ColorJitter(contrast=2), "ColorJitter: contrast must be within 0 and 1, got 2"),
+        (lambda: Lighting(-1), "Lighting: strength must be >= 0, got -1"),
     ]:
         with pytest.raises(ValueError, match=message):
             make()

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl.errors import ConfigError
 
-__all__ = ["Compose", "Cutout", "Flip", "PadCrop", "augment_names", "create_augment"]
+__all__ = ["ColorJitter", "Compose", "Cutout", "Flip", "Lighting", "PadCrop", "augment_names", "create_augment"]
 
 
 class Compose:
@@ -106,6 +106,70 @@ class Cutout:
         return np.where(inside, np.uint8(self.fill), images)
 
 
+@dataclass(frozen=True)
+class ColorJitter:
+    """Change brightness, contrast and saturation of each image, in an order drawn a batch.
+
+    An image x with grey image g = 0.299 R + 0.587 G + 0.114 B and mean grey m becomes
+
+        f x  (brightness),   m + f (x − m)  (contrast),   g + f (x − g)  (saturation),
+
+    each factor f uniform in [1 − s, 1 + s], s its strength.  Values are rounded and cut to 0…255 once, at the end.
+
+    Args:
+        brightness, contrast, saturation: strengths, within 0 and 1.
+    """
+
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            _require(0 <= value <= 1, f"ColorJitter: {name} must be within 0 and 1, got {value}")
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        x = images.astype(np.float32)
+        factors = dict(zip(vars(self), rng.uniform(-1, 1, (3, len(x), 1, 1, 1)).astype(np.float32), strict=True))
+        for name in rng.permutation(list(factors)):
+            factor = 1 + getattr(self, name) * factors[name]  # (n, 1, 1, 1)
+            grey = np.float32(0.299) * x[:, 0:1] + np.float32(0.587) * x[:, 1:2] + np.float32(0.114) * x[:, 2:3]
+            fixed = {"brightness": 0, "contrast": grey.mean((2, 3), keepdims=True), "saturation": grey}[name]
+            x = fixed + factor * (x - fixed)
+        return _rounded(x)
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Shift each image along the principal axes p_i of ImageNet's colours (Krizhevsky et al. 2012, section 4.1):
+
+        x + 255 Σ_i α_i λ_i p_i,   α_i ~ N(0, strength²)
+
+    with the eigenvalues λ_i and axes that fb.resnet.torch published, for pixels in 0…1.
+
+    Args:
+        strength: standard deviation of α, >= 0.
+    """
+
+    strength: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.strength >= 0, f"Lighting: strength must be >= 0, got {self.strength}")
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        alpha = self.strength * rng.standard_normal((len(images), 3))
+        shift = 255 * (alpha * EIGENVALUES) @ AXES.T  # (n, 3)(3, 3)
+        return _rounded(images + shift.astype(np.float32)[:, :, None, None])
+
+
+EIGENVALUES = np.array([0.2175, 0.0188, 0.0045])
+AXES = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])  # columns p_i
+
+
+def _rounded(x: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+
+
 def _require(rule: bool, message: str) -> None:
     if not rule:
         raise ValueError(message)
@@ -115,6 +179,8 @@ _BY_NAME = {
     "crop": lambda size: PadCrop(max(1, size // 8)),  # 4 pixels at 32
     "flip": lambda size: Flip(),
     "cutout": lambda size: Cutout(max(1, size // 2)),  # 16 pixels at 32
+    "jitter": lambda size: ColorJitter(),
+    "lighting": lambda size: Lighting(),
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minidl.data.cifar import CIFAR, CIFAR10, CIFAR100, find
 from minidl.data.dataset import Dataset
+from minidl.data.folder import IMAGE_SIZE, ImageFolder
 from minidl.data.multiscale import SIZE, MultiScale
 from minidl.errors import DataError
 
@@ -29,18 +30,23 @@ def create_dataset(
     verify: bool = True,
     download: bool = False,
     image_size: int | None = None,
+    workers: int | None = None,
+    min_area: float = 0.08,
 ) -> Dataset:
     """A data set by name.
 
     Args:
         name_or_dir: "multiscale", the embedded set; "multiscale:2.5" the same with all classes at σ = 2.5 pixels;
-            "cifar10" or "cifar100"; or a folder that holds the files of either.
+            "cifar10" or "cifar100"; or a folder: one that holds the files of either, or an `ImageFolder`,
+            FOLDER/train/CLASS/*.jpg and FOLDER/val (or test) likewise.
         split: "train" or "test".
         data_dir: the folder that holds the sets' own folders; None for the environment variable MINIDL_DATA,
             or else minidl in the user's cache folder.
         verify: compare files with the sums their makers published; `--no-verify` on the command line lifts it.
         download: fetch what is missing into `data_dir`.
-        image_size: shorter side of the images in pixels; None for the set's own.
+        image_size: side of the images in pixels; None for the set's own, or 224 for a folder of images.
+        workers: processes that decode a folder's images; None for as many as there are cores, at most 4.
+        min_area: the smallest random part of a folder's image in training, as a share of its area.
 
     Raises:
         DataError: the set is unknown, missing, damaged, or cannot give that split or size.
@@ -61,6 +67,9 @@ def create_dataset(
         _only_size(files.title, image_size, SIZE)
         where = (Path(data_dir) if data_dir else default_data_dir()) if name in CIFARS else folder
         return CIFAR(files, split, where.expanduser(), verify=verify, download=download)
+    if folder.is_dir():
+        size = IMAGE_SIZE if image_size is None else image_size
+        return ImageFolder(folder, split, image_size=size, workers=workers, min_area=min_area)
     raise DataError(f"data: must be one of {', '.join(dataset_names())}, or a folder, got {name!r}")
 
 
