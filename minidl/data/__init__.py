@@ -6,6 +6,7 @@ from minidl.data.cifar import CIFAR, CIFAR10, CIFAR100
 from minidl.data.dataset import ArrayDataset, Dataset, Subset
 from minidl.data.folder import ImageFolder
 from minidl.data.loader import Loader, normalise
+from minidl.data.long_tail import accuracy_by_shots, class_aware, class_counts, long_tailed, shot_groups
 from minidl.data.multiscale import MultiScale, draw
 
 __all__ = [
@@ -24,10 +25,15 @@ __all__ = [
     "MultiScale",
     "PadCrop",
     "Subset",
+    "accuracy_by_shots",
     "augment_names",
+    "class_aware",
+    "class_counts",
     "create_augment",
     "create_dataset",
     "dataset_names",
     "draw",
+    "long_tailed",
     "normalise",
+    "shot_groups",
 ]
