@@ -161,11 +161,11 @@ class ReLU(Function):
     """y = max(x, 0); see (4)."""
 
     def forward(self, x: Array) -> Array:
-        self.y = self.xp.maximum(x, 0)  # (4)
+        self.y = self.kernels.relu(x)  # (4)
         return self.y
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
-        return (gy * (self.y > 0),)  # (4)  y > 0 where x > 0; x itself need not be kept
+        return (self.kernels.relu_adjoint(gy, self.y),)  # (4)  y > 0 where x > 0; x itself need not be kept
 
 
 def relu(x: Any) -> Tensor:

@@ -37,7 +37,7 @@ class Add(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.shapes = a.shape, b.shape
-        return a + b  # (1)
+        return self.kernels.add(a, b)  # (1)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_ga, needs_gb = self.needs_grad

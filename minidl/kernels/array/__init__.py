@@ -1,6 +1,7 @@
 """The readable form of the heavy routines, a file a family: whole-array expressions for NumPy or CuPy."""
 
 from minidl.kernels.array.conv import *  # noqa: F403
+from minidl.kernels.array.elementwise import *  # noqa: F403
 from minidl.kernels.array.norm import *  # noqa: F403
 from minidl.kernels.array.separable import *  # noqa: F403
 from minidl.kernels.array.window import *  # noqa: F403

@@ -5,4 +5,5 @@ Where a family has no file here, the readable form serves.
 
 from minidl.kernels.array import *  # noqa: F403
 from minidl.kernels.cpu.conv import *  # noqa: F403
+from minidl.kernels.cpu.elementwise import *  # noqa: F403
 from minidl.kernels.cpu.norm import *  # noqa: F403
