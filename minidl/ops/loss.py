@@ -232,10 +232,8 @@ class BinaryCrossEntropy(Loss):
         self.positive = x.real >= 0
         self.e = xp.exp(xp.where(self.positive, -x, x))  # analytic on both sides of 0, as |x| is not
         log = xp.log1p(self.e)
-        self.softplus, self.softplus_minus = (
-            xp.where(self.positive, x, 0) + log,
-            log - xp.where(self.positive, 0, x),
-        )  # (11)
+        self.softplus = xp.where(self.positive, x, 0) + log  # (11)
+        self.softplus_minus = xp.where(self.positive, 0, -x) + log  # (11)
         losses = (1 - target) * self.softplus + self.pos_weight * target * self.softplus_minus  # (12)
         return self.reduce(self.weight * losses, reduction, x.size)
 
