@@ -205,6 +205,9 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     Returns:
         Tensor shaped like `x`.
 
+    Raises:
+        ValueError: `negative_slope` is not a number.
+
     Example:
         >>> leaky_relu([-1.0, 2.0], negative_slope=0.5).data
         array([-0.5,  2. ], dtype=float32)
