@@ -20,7 +20,7 @@ def test_the_mean_over_masks_is_the_input() -> None:
 def test_gradients_flow_where_values_do() -> None:
     x = Tensor(np.ones((2, 3, 2, 2), np.float32), requires_grad=True)
     mask = np.array([[True, False, True], [False, True, True]])[:, :, None, None]
-    y = ops.dropout(x, mask, 0.75)
+    y = ops.dropout(x, mask, np.float64(0.75))  # a NumPy number, which would widen float32, is weak too
     y.backward(np.ones(y.shape, np.float32))
     np.testing.assert_array_equal(x.grad, y.data)
     np.testing.assert_array_equal(y.data, np.broadcast_to(np.where(mask, 4, 0), y.shape))

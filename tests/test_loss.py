@@ -178,7 +178,8 @@ def test_class_weights_are_constants_of_the_same_dtype() -> None:
     z = Tensor(draw(2, 3).astype(np.float32), requires_grad=True)
     with pytest.raises(TypeError, match="CrossEntropy: inputs must share one dtype, got float32 and float64"):
         ops.cross_entropy(z, [0, 1], np.ones(3))
-    assert ops.cross_entropy(z, [0, 1], [1, 2, 3]).dtype == np.float32  # numbers in a list are weak
+    loss = ops.cross_entropy(z, [0, 1], [1, 2, 3], label_smoothing=np.float64(0.1))
+    assert loss.dtype == np.float32  # numbers in a list are weak, and NumPy's numbers too
     loss = ops.cross_entropy(z, [0, 1], Tensor([1.0, 2.0, 3.0], requires_grad=True))
     with pytest.raises(NotImplementedError, match=r"no gradient is defined for argument 2 \(weight\)"):
         loss.backward()

@@ -114,6 +114,17 @@ def test_running_statistics_move_by_momentum_and_keep_their_dtype(dtype) -> None
     np.testing.assert_array_equal(before, 0)  # a new array was assigned: a graph that holds the old one keeps it
 
 
+def test_numpy_numbers_do_not_widen_float32() -> None:
+    """np.float64 times a float32 array is float64; momentum and eps are weak numbers all the same."""
+    x = Tensor(draw(4, 2, dtype=np.float32), requires_grad=True)
+    mean, var = Tensor([0.0, 0.0]), Tensor([1.0, 1.0])
+    y = ops.batch_norm(x, mean, var, training=True, momentum=np.float64(0.1), eps=np.float64(1e-5))
+    y.backward(np.ones(y.shape, np.float32))
+    assert mean.dtype == var.dtype == y.dtype == x.grad.dtype == np.float32
+    assert ops.layer_norm(x, normalized_shape=2, eps=np.float64(1e-5)).dtype == np.float32
+    assert ops.group_norm(x, num_groups=1, eps=np.float64(1e-5)).dtype == np.float32
+
+
 def test_running_statistics_change_no_gradient_already_recorded() -> None:
     mean, var = Tensor(np.zeros(2)), Tensor(np.ones(2))
     x = Tensor(draw(3, 2), requires_grad=True)

@@ -54,7 +54,7 @@ def dropout(x: Any, mask: Any, p: float = 0.5) -> Tensor:
         >>> dropout([1.0, 2.0, 3.0], [True, False, True], p=0.5).data
         array([2., 0., 6.], dtype=float32)
     """
-    x = as_tensor(x)
+    x, p = as_tensor(x), _check.number("dropout", "p", p)
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p must be in [0, 1), got {p!r}")
     xp = get_array_module(x.data)

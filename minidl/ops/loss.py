@@ -142,6 +142,7 @@ def cross_entropy(
     axis = min(1, z.ndim - 1)
     if weight is not None and weight.shape != (z.shape[axis],):
         raise ValueError(f"cross_entropy: weight must have shape ({z.shape[axis]},), got {weight.shape}")
+    label_smoothing = _check.number("cross_entropy", "label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing!r}")
     kept = None

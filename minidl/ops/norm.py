@@ -126,10 +126,10 @@ def batch_norm(
         >>> mean.data, var.data  # 0.9·0 + 0.1·2, 0.9·1 + 0.1·2
         (array([0.2], dtype=float32), array([1.1], dtype=float32))
     """
-    x = as_tensor(x)
+    x, momentum, eps = as_tensor(x), _check.number("batch_norm", "momentum", momentum), _eps("batch_norm", eps)
     mean, var = _running("running_mean", running_mean, training), _running("running_var", running_var, training)
     weight, bias = _optional(weight, x), _optional(bias, x)
-    _check_batch_norm(x, training, momentum, eps, running_mean=mean, running_var=var, weight=weight, bias=bias)
+    _check_batch_norm(x, training, momentum, running_mean=mean, running_var=var, weight=weight, bias=bias)
     if not training and mean is not None and var is not None:
         return FixedNorm.apply(x, weight, bias, mean=mean.data, var=var.data, eps=eps)
     fn = BatchNorm()
@@ -183,12 +183,12 @@ def layer_norm(
         array([[-1.,  1.],
                [-1.,  1.]], dtype=float32)
     """
-    x = as_tensor(x)
+    x, eps = as_tensor(x), _eps("layer_norm", eps)
     weight, bias = _optional(weight, x), _optional(bias, x)
     shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     if not shape or x.shape[-len(shape) :] != shape:
         raise ValueError(f"layer_norm: x must end in the axes normalized_shape={shape}, got shape {x.shape}")
-    _check_normalisation("layer_norm", x, eps, shape, weight=weight, bias=bias)
+    _check_normalisation("layer_norm", x, shape, weight=weight, bias=bias)
     return LayerNorm.apply(x, weight, bias, axes=len(shape), eps=eps)
 
 
@@ -235,13 +235,13 @@ def group_norm(x: Any, weight: Any = None, bias: Any = None, *, num_groups: int,
         >>> group_norm([[1.0, 3.0, 10.0, 30.0]], num_groups=2).data.round(3)
         array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
-    x = as_tensor(x)
+    x, eps = as_tensor(x), _eps("group_norm", eps)
     weight, bias = _optional(weight, x), _optional(bias, x)
     _check_channels("group_norm", x)
     groups = _check.integer("group_norm", "num_groups", num_groups, minimum=1)
     if x.shape[1] % groups:
         raise ValueError(f"group_norm: num_groups must divide the channels, got {groups} and {x.shape[1]} channels")
-    _check_normalisation("group_norm", x, eps, x.shape[1:2], weight=weight, bias=bias)
+    _check_normalisation("group_norm", x, x.shape[1:2], weight=weight, bias=bias)
     return GroupNorm.apply(x, weight, bias, groups=groups, eps=eps)
 
 
@@ -275,9 +275,9 @@ def _running(name: str, value: Any, training: bool) -> Tensor | None:
     return value
 
 
-def _check_batch_norm(x: Tensor, training: bool, momentum: float, eps: float, **channelwise: Tensor | None) -> None:
+def _check_batch_norm(x: Tensor, training: bool, momentum: float, **channelwise: Tensor | None) -> None:
     _check_channels("batch_norm", x)
-    _check_normalisation("batch_norm", x, eps, x.shape[1:2], **channelwise)
+    _check_normalisation("batch_norm", x, x.shape[1:2], **channelwise)
     mean, var = channelwise["running_mean"], channelwise["running_var"]
     if not 0 <= momentum <= 1:
         raise ValueError(f"batch_norm: momentum must be in [0, 1], got {momentum!r}")
@@ -289,17 +289,22 @@ def _check_batch_norm(x: Tensor, training: bool, momentum: float, eps: float, **
         raise ValueError(f"batch_norm: training needs more than one value a channel, got x of shape {x.shape}")
 
 
+def _eps(op: str, eps: Any) -> float:
+    eps = _check.number(op, "eps", eps)
+    if eps <= 0:
+        raise ValueError(f"{op}: eps must be > 0, got {eps!r}")
+    return eps
+
+
 def _check_channels(op: str, x: Tensor) -> None:
     if x.ndim < 2:
         raise ValueError(f"{op}: x must have shape (N, C, …), got {x.shape}")
 
 
-def _check_normalisation(op: str, x: Tensor, eps: float, shape: tuple[int, ...], **operands: Tensor | None) -> None:
-    """Refuse an empty x, eps <= 0, and operands of another shape or dtype."""
+def _check_normalisation(op: str, x: Tensor, shape: tuple[int, ...], **operands: Tensor | None) -> None:
+    """Refuse an empty x, and operands of another shape or dtype."""
     if x.size == 0:
         raise ValueError(f"{op}: x must not be empty, got shape {x.shape}")
-    if not eps > 0:
-        raise ValueError(f"{op}: eps must be > 0, got {eps!r}")
     for name, value in operands.items():
         if value is not None and value.shape != shape:
             raise ValueError(f"{op}: {name} must have shape {shape}, got {value.shape}")
