@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from minidl.data import augment_names
 from minidl.errors import ConfigError
 from minidl.train.cli import parse, parser
 from minidl.train.config import FIELDS, Config, flag, kind
@@ -56,7 +57,7 @@ def test_values_get_their_types() -> None:
         (["--opt", "sdg"], "--opt must be one of sgd, adamw (did you mean sgd?), got sdg"),
         (
             ["--augment", "crop,filp"],
-            "--augment must be of crop, flip, cutout, none (did you mean flip?), got crop,filp",
+            f"--augment must be of {', '.join(augment_names())}, none (did you mean flip?), got crop,filp",
         ),
         (["--data-dir", ""], "--data-dir must be printable text, got ''"),
         (["--config", "no.toml"], "--config: cannot read no.toml: No such file or directory"),

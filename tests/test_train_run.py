@@ -207,6 +207,21 @@ def test_curves_are_a_readable_picture(tmp_path: Path) -> None:
         assert (pixels == rgb).all(axis=1).sum() > 200  # both curves are there
 
 
+def test_a_run_starts_from_given_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    train("--epochs", "1", out="a")
+    train("--weights", "a/" + LAST, "--lr", "1e-30", "--epochs", "1", out="b")
+    assert "weights: 8 of 8 arrays loaded" in capsys.readouterr().out
+    before, after = (checkpoint.load(f"{run}/{LAST}")[0]["fc.weight"] for run in "ab")
+    np.testing.assert_array_equal(before, after)
+
+
+def test_options_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--shortcut", "A") == 2
+    assert error_line(capsys) == "--shortcut is no option of noisy"
+    assert train("--model", "resnet8", "--shortcut", "B", "--epochs", "1") == 0
+    assert "layer2.0.downsample.0.weight" in checkpoint.load("run/" + LAST)[0]
+
+
 # Stopping and going on
 
 
@@ -335,8 +350,8 @@ def tampered(change: Callable[[dict, dict], object]) -> None:
         (lambda a, m: m.update(optimizer=3), "has no optimizer"),
         (lambda a, m: m["optimizer"].update(optimizer="AdamW"), "does not fit the optimiser"),
         (lambda a, m: a.pop("optimizer.velocity.fc.bias"), "velocity.fc.bias is missing"),
-        (lambda a, m: a.pop("model.fc.bias"), "fc.bias is missing"),
-        (lambda a, m: a.update({"model.fc.bias": np.zeros(3, np.float32)}), "fc.bias must have shape (10,), got (3,)"),
+        (lambda a, m: a.pop("fc.bias"), "fc.bias is missing"),
+        (lambda a, m: a.update({"fc.bias": np.zeros(3, np.float32)}), "fc.bias must have shape (10,), got (3,)"),
         (lambda a, m: m.update(images=[70, 41]), "was trained on other data"),
         (lambda a, m: m.update(classes=["cat"]), "was trained on other data"),
     ],

@@ -19,6 +19,7 @@ from minidl.train.recipes import resolve
 from minidl.train.record import Record, continued_folder, new_folder
 from minidl.train.report import heading, stopped, summary
 from minidl.train.state import continued, find, restore
+from minidl.weights import load_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,8 +48,8 @@ def fail(message: str, status: int) -> int:
 
 def train(arguments: Arguments) -> int:
     """Prepare, train, report; returns the exit status."""
-    run, folder, changed = prepare(arguments)
-    print(heading(run, folder, changed), flush=True)
+    run, folder, notes = prepare(arguments)
+    print(heading(run, folder, notes), flush=True)
     record, display = Record(folder), Display(run.config.log_every)
     with StopRequest() as stop, use_threads(run.config.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # overflow on the way to a loss that `fit` reports
@@ -62,15 +63,18 @@ def train(arguments: Arguments) -> int:
             return 128 + interrupted.number
         finally:
             display.close()
+            run.close()
     print(summary(run, folder), flush=True)
     return 0
 
 
 def prepare(arguments: Arguments) -> tuple[Training, Path, list[str]]:
-    """A new run or one that goes on, its folder, and what makes it differ from one never interrupted."""
+    """A new run or one that goes on, its folder, and what is worth saying about it."""
     if arguments.resume is None:
-        run = build(resolve(arguments.given))
-        return run, new_folder(run.config), []
+        run, notes = build(resolve(arguments.given)), []
+        if run.config.weights:
+            notes.append(f"weights: {load_weights(run.model, run.config.weights, strict=False)}")
+        return run, new_folder(run.config), notes
     path = find(arguments.resume)
     arrays, meta = checkpoint.load(path)
     config, changed = continued(path, meta, arguments.given)
@@ -79,7 +83,8 @@ def prepare(arguments: Arguments) -> tuple[Training, Path, list[str]]:
     if run.position.epoch >= config.epochs:
         done = run.position.epoch
         raise ConfigError(f"--resume: {path} has finished its {done} epochs; add --epochs {2 * done} to train on")
-    return run, continued_folder(config, path, run.position), changed
+    notes = [f"changed on the way, so not the run it would have been: {', '.join(changed)}"] if changed else []
+    return run, continued_folder(config, path, run.position), notes
 
 
 if __name__ == "__main__":

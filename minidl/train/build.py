@@ -15,7 +15,7 @@ from minidl.autograd import Tensor, no_grad
 from minidl.data import Dataset, Loader
 from minidl.device import Device, get_device
 from minidl.errors import ConfigError
-from minidl.models import create_model
+from minidl.models import create_model, model_info
 from minidl.nn import Module
 from minidl.optim import Optimizer, create_optimizer, parameter_groups
 from minidl.schedule import create_schedule
@@ -61,6 +61,11 @@ class Training:
     def parameter_count(self) -> int:
         return sum(p.size for p in self.model.parameters())
 
+    def close(self) -> None:
+        """End the processes that decode images."""
+        self.train_set.close()
+        self.test_set.close()
+
 
 def build(config: Config) -> Training:
     """Data, network, optimiser and schedule as `config` says, at the start of the first epoch.
@@ -71,8 +76,7 @@ def build(config: Config) -> Training:
     device = get_device(config.device)
     train_set, test_set = datasets(config)
     train_loader, test_loader = loaders(config, train_set, test_set)
-    rng = np.random.default_rng(config.seed)
-    model = create_model(config.model, num_classes=train_set.num_classes, rng=rng).to(device)
+    model = network(config, train_set.num_classes).to(device)
     takes(model, config.model, train_set.image_shape, device)
     return Training(
         config=config,
@@ -87,6 +91,18 @@ def build(config: Config) -> Training:
         optimizer=optimizer(config, model),
         schedule=schedule(config, len(train_loader)),
     )
+
+
+def network(config: Config, num_classes: int) -> Module:
+    """The network of `config` with random weights.
+
+    Raises:
+        ConfigError: it has no such option.
+    """
+    options = {} if config.shortcut is None else {"shortcut": config.shortcut}
+    for name in options.keys() - set(model_info(config.model).options):
+        raise ConfigError(f"--{name} is no option of {config.model}")
+    return create_model(config.model, num_classes=num_classes, rng=np.random.default_rng(config.seed), **options)
 
 
 @no_grad()
@@ -108,17 +124,9 @@ def loaders(config: Config, train_set: Dataset, test_set: Dataset) -> tuple[Load
         raise ConfigError(
             f"--batch-size must be at most the number of training images, {len(train_set)}, got {config.batch_size}"
         )
-    seed, size, prefetch = config.seed, config.batch_size, config.workers
-    train = Loader(
-        train_set,
-        size,
-        seed=seed,
-        shuffle=True,
-        drop_last=True,
-        augment=augmentation(config, train_set),
-        prefetch=prefetch,
-    )
-    test = Loader(test_set, size, seed=seed, shuffle=False, drop_last=False, prefetch=prefetch)
+    seed, size, changes = config.seed, config.batch_size, augmentation(config, train_set)
+    train = Loader(train_set, size, seed=seed, shuffle=True, drop_last=True, augment=changes)
+    test = Loader(test_set, size, seed=seed, shuffle=False, drop_last=False)
     return train, test
 
 

@@ -49,6 +49,10 @@ def number(low: float, high: float = math.inf, *, open_low: bool = False) -> Rul
     return rule
 
 
+def share(value: float) -> str | None:
+    return None if 0 < value <= 1 else "must be > 0 and <= 1"
+
+
 @dataclass(frozen=True)
 class OneOf:
     """The rule of a name from a list; `names` is called only when it is needed."""
@@ -115,6 +119,9 @@ class Config:
 
     model: str = option("resnet8", "model", "network", OneOf(_models))
 
+    shortcut: str | None = option(None, "model", "of a CIFAR ResNet's blocks", OneOf(lambda: ("A", "B")))
+    weights: str | None = option(None, "model", "start from the weights in this .npz or .safetensors file")
+
     data: str = option(
         "multiscale", "data", "multiscale (drawn, needs no download), cifar10, cifar100, or a folder of images"
     )
@@ -134,7 +141,12 @@ class Config:
     )
     limit_train: int | None = option(None, "data", "train on this many images only", at_least(1))
     limit_test: int | None = option(None, "data", "test on this many images only", at_least(1))
-    workers: int = option(2, "data", "batches prepared ahead", between(0, 64), resume="free")
+    min_area: float = option(
+        0.25, "data", "smallest random part of a folder's image in training", share, resume="noted"
+    )
+    workers: int | None = option(
+        None, "data", "processes that decode a folder's images; default: a core each, at most 4", between(0, 64), "free"
+    )
 
     epochs: int = option(8, "training", "passes over the training images", at_least(1), resume="noted")
     batch_size: int = option(128, "training", "images a step", at_least(1))

@@ -23,9 +23,11 @@ def datasets(config: Config) -> tuple[Dataset, Dataset]:
         "verify": config.verify,
         "download": config.download,
         "image_size": config.image_size,
+        "min_area": config.min_area,
+        "workers": config.workers,
     }
     known = [name.split(":")[0] for name in dataset_names()]
-    if config.data.split(":")[0] not in known and not Path(config.data).exists():
+    if config.data.split(":")[0] not in known and not Path(config.data).expanduser().exists():
         suggestion = did_you_mean(config.data, known)
         raise DataError(
             f"--data must be one of {', '.join(dict.fromkeys(known))}, or a folder of images, "

@@ -6,8 +6,10 @@ What a person gives goes before the recipe, the recipe before the defaults of `C
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from minidl.data.cifar import CIFAR10, CIFAR100, find
 from minidl.errors import ConfigError
 from minidl.train.config import Config
 
@@ -35,10 +37,17 @@ def resolve(given: Mapping[str, Any]) -> Config:
         ('resnet20', 0.2)
     """
     data, opt = given.get("data", Config.data), given.get("opt", Config.opt)
-    recipe = RECIPES.get(data, RECIPES["folder"])
+    recipe = RECIPES[kind_of(data)]
     config = Config(**{**recipe, **OPTIMISERS[opt], **given, "data": data})
     consistent(config)
     return config
+
+
+def kind_of(data: str) -> str:
+    """The recipe that suits `data`: a name, a folder that holds CIFAR's files, or one of images."""
+    name, folder = data.split(":")[0], Path(data).expanduser()
+    held = (files.title for files in (CIFAR10, CIFAR100) if find(files, folder))
+    return name if name in RECIPES else next(held, "folder")
 
 
 def consistent(config: Config) -> None:

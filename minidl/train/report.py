@@ -12,7 +12,7 @@ from minidl.train.progress import duration
 from minidl.train.record import BEST, CONFIG, CURVES, LAST, METRICS
 
 
-def heading(run: Training, folder: Path, changed: Sequence[str] = ()) -> str:
+def heading(run: Training, folder: Path, notes: Sequence[str] = ()) -> str:
     """What will be trained on what, and where it is recorded."""
     config, at = run.config, run.position
     shape = "×".join(map(str, run.train_set.image_shape))
@@ -26,9 +26,7 @@ def heading(run: Training, folder: Path, changed: Sequence[str] = ()) -> str:
     ]
     if at.epoch or at.step:
         lines.append(f"going on after {place(run)}")
-    if changed:
-        lines.append(f"changed on the way, so not the run it would have been: {', '.join(changed)}")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *notes]) + "\n"
 
 
 def summary(run: Training, folder: Path) -> str:

@@ -1,6 +1,6 @@
 """A run as one checkpoint, and back: model, optimiser, generators, position and configuration.
 
-    arrays    model.NAME          parameters and buffers, under the model's own names
+    arrays    NAME                parameters and buffers, under the model's own names
               optimizer.NAME      what the optimiser keeps for each parameter
     meta      config, classes, position (epoch, step, running sums, history), generators, optimizer's numbers
 
@@ -24,13 +24,13 @@ from minidl.train.position import Position
 from minidl.train.recipes import consistent
 
 FORMAT = "minidl.train 1"
+OPTIMIZER = "optimizer."
 
 
 def capture(run: Training) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Everything that `restore` needs, as arrays and JSON-able values."""
     kept, numbers = run.optimizer.state_dict()
-    arrays = {f"model.{name}": array for name, array in run.model.state_dict().items()}
-    arrays |= {f"optimizer.{name}": array for name, array in kept.items()}
+    arrays = run.model.state_dict() | {OPTIMIZER + name: array for name, array in kept.items()}
     meta = {
         "format": FORMAT,
         "config": {name: value for name, value in run.config.items() if value is not None and name != "overwrite"},
@@ -59,7 +59,7 @@ def restore(run: Training, arrays: Mapping[str, np.ndarray], meta: Mapping[str, 
     if position.step > run.steps_per_epoch:
         raise CheckpointError(f"{source}: its record of where training stood contradicts itself")
     restore_model(run.model, arrays, meta, source)
-    kept = {name.removeprefix("optimizer."): a for name, a in arrays.items() if name.startswith("optimizer.")}
+    kept = {name.removeprefix(OPTIMIZER): a for name, a in arrays.items() if name.startswith(OPTIMIZER)}
     try:
         run.optimizer.load_state_dict(kept, _mapping(meta, "optimizer", source))
     except (ValueError, TypeError, KeyError) as error:
@@ -76,7 +76,7 @@ def restore_model(model: Module, arrays: Mapping[str, np.ndarray], meta: Mapping
     generators, states = dict(model.named_generators()), _mapping(meta, "generators", source)
     if generators.keys() != states.keys():
         raise CheckpointError(f"{source}: belongs to another network: their random generators differ")
-    checkpoint.load_module(model, {n[6:]: a for n, a in arrays.items() if n.startswith("model.")}, source)
+    checkpoint.load_module(model, {n: a for n, a in arrays.items() if not n.startswith(OPTIMIZER)}, source)
     try:
         for name, rng in generators.items():
             rng.bit_generator.state = states[name]
