@@ -152,7 +152,7 @@ CASES = [
     OpCase(
         name="astype",
         op=ops.astype,
-        samples=unary_samples(ANY, {"dtype": "float32"}),
+        samples=unary_samples(ANY, {"dtype": "float32"}, {"dtype": "float64"}),
         reference=reference_astype,
         equations="y = x",
         errors=(

@@ -36,6 +36,12 @@ def variance(elements: list[float], correction: float = 0) -> float:
     return math.fsum((x - mean) ** 2 for x in elements) / (len(elements) - correction)
 
 
+def logarithm_of_sum(elements: list[float]) -> float:
+    """ln Σ eˣ with the largest term taken out: ln eˣ of a small x alone would lose its digits."""
+    *rest, largest = sorted(elements)
+    return largest + math.log1p(math.fsum(math.exp(x - largest) for x in rest))
+
+
 def reduction_samples(*params: dict[str, Any]) -> Callable[[np.random.Generator], Iterator[Sample]]:
     """Every way to name axes, each with every one of `params`."""
 
@@ -166,7 +172,7 @@ CASES = [
         name="logsumexp",
         op=ops.logsumexp,
         samples=reduction_samples(),
-        reference=group_by_group(lambda elements: math.log(math.fsum(map(math.exp, elements)))),
+        reference=group_by_group(logarithm_of_sum),
         equations="y = ln Σ_i exp x_i",
         errors=empty("logsumexp"),
         draw=reduction_drawn,
