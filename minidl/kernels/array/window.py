@@ -99,9 +99,10 @@ def window_max_adjoint(
     dilation: Pair,
 ) -> Array:
     """gx[n,c,·] = Σ gy[n,c,i,j] over the windows (i, j) whose maximum is the sample."""
-    gx = get_array_module(gy).zeros(x_shape, gy.dtype)
+    xp = get_array_module(gy)
+    gx = xp.zeros(x_shape, gy.dtype)
     for tap, outputs, samples in _taps(x_shape, kernel_size, stride, padding, dilation, gy.shape[2:]):
-        gx[samples] += gy[outputs] * (index[outputs] == tap)
+        gx[samples] += xp.where(index[outputs] == tap, gy[outputs], 0)  # not a product: 0 · NaN is NaN
     return gx
 
 

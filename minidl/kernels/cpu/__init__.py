@@ -7,3 +7,5 @@ from minidl.kernels.array import *  # noqa: F403
 from minidl.kernels.cpu.conv import *  # noqa: F403
 from minidl.kernels.cpu.elementwise import *  # noqa: F403
 from minidl.kernels.cpu.norm import *  # noqa: F403
+from minidl.kernels.cpu.separable import *  # noqa: F403
+from minidl.kernels.cpu.window import *  # noqa: F403
