@@ -11,6 +11,7 @@ from minidl.check.bounds import gamma
 from minidl.kernels import array, cpu, reference
 from minidl.kernels.cpu.layout import chwn, empty
 from minidl.kernels.cpu.threads import use_threads
+from minidl.kernels.cpu.winograd import applies
 from minidl.kernels.geometry import output_size
 
 ROUTINES = ["correlate", "correlate_adjoint_x", "correlate_adjoint_w"]
@@ -30,16 +31,34 @@ def operands(rng, x_shape, w_shape, geometry: dict, dtype) -> tuple[np.ndarray, 
     return tuple(rng.normal(size=s).astype(dtype) for s in shapes)
 
 
-def assert_within_rounding(kernels, routine: str, x, w, gy, geometry: dict) -> None:
+# Winograd's products hold other sums: y₀ of equation (1), (2) in kernels/cpu/winograd.py is, with absolute values,
+# |d₀||w₀| + |d₂||w₀| + (|d₁| + |d₂|) Σ|w|, and y₁ likewise: row u of |w| counts as row u of SPREAD |w|, whichever of
+# the two an output is.  The same in (3), (4) for gw.
+SPREAD = np.array([[1, 1, 2], [1, 1, 1], [2, 1, 1]])
+EXTRA = 8  # sums before and after the products
+
+
+def rounding_bound(kernels, routine: str, x, w, gy, geometry: dict) -> np.ndarray:
+    """γ_m Σ |a| |b| over the m terms of each element, for the routine's precision and for the reference's float64."""
+    x64, w64, gy64 = (abs(a).astype(np.float64) for a in (x, w, gy))
+    terms = call(array, routine, *(np.ones_like(a) for a in (x, w, gy)), geometry).max()
+    spread = kernels is cpu and applies(w.shape, geometry["stride"], geometry["dilation"], len(x))
+    if spread and routine != "correlate_adjoint_w":
+        w64 = np.einsum("uk,ockv->ocuv", SPREAD, w64)
+    sizes = call(array, routine, x64, w64, gy64, geometry)
+    if spread and routine == "correlate_adjoint_w":
+        sizes = np.einsum("uk,ockv->ocuv", SPREAD, sizes)
+    m = int(terms) + EXTRA * spread
+    return (gamma(m, x.dtype) + gamma(m, np.float64)) * sizes
+
+
+def assert_within_rounding(kernels, routine: str, x, w, gy, geometry: dict, exactly=reference) -> None:
     """|fl(Σ a b) − Σ a b| ≤ γ_m Σ |a| |b|, m the number of terms."""
     actual = call(kernels, routine, x, w, gy, geometry)
-    exact = call(reference, routine, *(a.astype(np.float64) for a in (x, w, gy)), geometry)
-    sizes = call(reference, routine, *(abs(a).astype(np.float64) for a in (x, w, gy)), geometry)
-    terms = call(reference, routine, *(np.ones_like(a) for a in (x, w, gy)), geometry).max()
+    exact = call(exactly, routine, *(a.astype(np.float64) for a in (x, w, gy)), geometry)
     assert actual.shape == exact.shape and actual.dtype == x.dtype
-    # both err: the routine in its own precision, the reference in float64
-    bound = (gamma(int(terms), x.dtype) + gamma(int(terms), np.float64)) * sizes
-    assert (abs(actual - exact) <= bound).all(), (abs(actual - exact) / np.maximum(sizes, 1e-300)).max()
+    bound = rounding_bound(kernels, routine, x, w, gy, geometry)
+    assert (abs(actual - exact) <= bound).all(), (abs(actual - exact) / np.maximum(bound, 1e-300)).max()
 
 
 @st.composite
@@ -73,10 +92,37 @@ def test_forms_agree_with_the_definition_on_any_geometry(kernels, routine, probl
     assert_within_rounding(kernels, routine, x, w, gy, geometry)
 
 
+@st.composite
+def problems_for_winograd(draw):
+    """3×3 kernels, stride 1, with borders of zeros wider than the kernel, and maps of a single row or column."""
+
+    def end():
+        return draw(st.integers(0, 4))
+
+    padding = ((end(), end()), (end(), end()))
+    size = [max(draw(st.integers(1, 6)), 3 - sum(ends)) for ends in padding]
+    n, c, o, g = draw(st.integers(16, 19)), draw(st.integers(4, 6)), draw(st.integers(1, 5)), draw(st.integers(1, 2))
+    geometry = {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": g}
+    return (n, c * g, *size), (o * g, c, 3, 3), geometry, draw(st.integers(0, 2**32 - 1))
+
+
+@pytest.mark.parametrize("routine", ROUTINES)
+@settings(max_examples=60, deadline=None)
+@given(problem=problems_for_winograd(), dtype=st.sampled_from([np.float32, np.float64]))
+def test_winograd_agrees_with_the_readable_form_on_any_map(routine, problem, dtype) -> None:
+    x_shape, w_shape, geometry, seed = problem
+    x, w, gy = operands(np.random.default_rng(seed), x_shape, w_shape, geometry, dtype)
+    assert applies(w_shape, (1, 1), (1, 1), len(x))
+    assert_within_rounding(cpu, routine, x, w, gy, geometry, exactly=array)
+
+
 # Large enough for several blocks, and for the parts that a block is cut into: (x, w, geometry).
 LARGE = {
-    "3×3": ((8, 16, 32, 30), (16, 16, 3, 3), {"padding": (1, 1)}),
-    "3×3, odd height, no padding": ((16, 8, 13, 16), (24, 8, 3, 3), {}),
+    "3×3": ((32, 16, 32, 30), (16, 16, 3, 3), {"padding": (1, 1)}),
+    "3×3, odd height, no padding": ((40, 8, 13, 16), (24, 8, 3, 3), {}),
+    "3×3, few images": ((4, 16, 32, 30), (16, 16, 3, 3), {"padding": (1, 1)}),
+    "3×3, many images": ((150, 5, 12, 7), (6, 5, 3, 3), {"padding": (0, 1)}),
+    "3×3, grouped": ((32, 16, 15, 16), (24, 4, 3, 3), {"padding": (1, 2), "groups": 4}),
     "stride 2": ((16, 16, 16, 18), (32, 16, 3, 3), {"stride": (2, 2), "padding": (1, 1)}),
     "1×1": ((32, 24, 16, 14), (20, 24, 1, 1), {}),
     "1×1, stride 2": ((32, 24, 16, 14), (20, 24, 1, 1), {"stride": (2, 2)}),
@@ -104,12 +150,7 @@ def large(name: str, dtype=np.float32) -> tuple:
 @pytest.mark.parametrize("routine", ROUTINES)
 @pytest.mark.parametrize("name", LARGE)
 def test_the_fast_form_agrees_with_the_readable_one_on_many_blocks(name, routine) -> None:
-    x, w, gy, geometry = large(name)
-    exact = call(array, routine, *(a.astype(np.float64) for a in (x, w, gy)), geometry)
-    sizes = call(array, routine, *(abs(a).astype(np.float64) for a in (x, w, gy)), geometry)
-    terms = call(array, routine, *(np.ones_like(a) for a in (x, w, gy)), geometry).max()
-    bound = (gamma(int(terms), np.float32) + gamma(int(terms), np.float64)) * sizes
-    assert (abs(call(cpu, routine, x, w, gy, geometry) - exact) <= bound).all()
+    assert_within_rounding(cpu, routine, *large(name), exactly=array)
 
 
 @pytest.mark.parametrize("routine", ROUTINES)

@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import reduce
 from math import gcd
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from minidl.kernels.cpu import winograd
 from minidl.kernels.cpu.gemm import multiply, multiply_transposed
 from minidl.kernels.cpu.layout import chwn, nchw
 from minidl.kernels.cpu.threads import run_blocks, scratch, split
@@ -90,16 +92,20 @@ def _correlate(
     x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: Pair, start: Pair, dilation: Pair, groups: int
 ) -> None:
     """y[o,i,j] = Σ w[o,c,u,v] x[c, i s + u d + start, …], x (C,H,W,N) zero outside, into y (O,Ho,Wo,N)."""
+    if winograd.applies(w.shape, stride, dilation, x.shape[3]):
+        winograd.correlate_3x3(x, w, y, start, groups)
+        return
     o, _, *kernel = w.shape
     matrix = w.transpose(0, 2, 3, 1).reshape(groups, o // groups, -1)  # (O,C/G,kh,kw) → (G,O/G,kh·kw·C/G)
     windows = _Windows(x, kernel, stride, start, dilation, groups)
 
     def block(where: tuple[slice, slice]) -> None:
         b = windows.matrix(*where)  # (G,kh·kw·C/G,P)
-        product = scratch((groups, o // groups, b.shape[-1]), y.dtype, slot=2)
+        product = rows_apart((groups, o // groups, b.shape[-1]), y.dtype, slot=2)
         multiply(matrix, b, product)
         target = y[:, where[0], where[1]]
-        np.copyto(target, product.reshape(target.shape))
+        i, j, n = target.shape[1:]
+        np.copyto(target.reshape(groups, o // groups, i, j, n), product.reshape(groups, o // groups, i, j, n))
 
     run_blocks(block, windows.blocks(y.shape[1:3]))
 
@@ -136,9 +142,15 @@ class _Windows:
             (g, kh, kw, c // g, i, j, n),
             (channel * (c // g), dh * row, dw * column, channel, sh * row, sw * column, image),
         )
-        matrix = scratch(windows.shape, slab.dtype, slot=1)
-        np.copyto(matrix, windows)
-        return matrix.reshape(g, kh * kw * (c // g), i * j * n)
+        matrix = rows_apart((g, kh * kw * (c // g), i * j * n), slab.dtype, slot=1)
+        np.copyto(matrix.reshape(windows.shape), windows)
+        return matrix
+
+
+def rows_apart(shape: tuple[int, int, int], dtype: Any, slot: int) -> np.ndarray:
+    """Scratch (G, R, P) whose rows lie a cache line further apart than P, so as not to share cache sets."""
+    g, r, p = shape
+    return scratch((g, r, p + 64 // np.dtype(dtype).itemsize), dtype, slot)[..., :p]
 
 
 def padded(x: np.ndarray, rows: Pair, columns: Pair) -> np.ndarray:

@@ -28,7 +28,7 @@ def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     m, k = a.shape[-2:]
     width = min(_SMALL // (m * k) // 16 * 16, _WIDE)
     columns = b.shape[-1]
-    if width < 16 or columns <= width:
+    if width < 48 or columns <= width:
         np.matmul(a, b, out=out)
         return
     tiles = columns // width

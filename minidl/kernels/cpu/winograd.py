@@ -1,0 +1,114 @@
+"""Convolution by 3×3 kernels, stride 1, with two thirds of the products (Winograd, along the height).
+
+Two rows of output y₀, y₁ read four rows of input d₀ … d₃.  With W's three rows w₀ w₁ w₂, every product below a
+convolution along the width (over the three columns v and the channels c),
+
+    m₀ = (d₀ − d₂) w₀                     m₂ = (d₂ − d₁) (w₀ − w₁ + w₂)/2
+    m₁ = (d₁ + d₂) (w₀ + w₁ + w₂)/2       m₃ = (d₁ − d₃) w₂                                     (1)
+    y₀ = m₀ + m₁ + m₂                     y₁ = m₁ − m₂ − m₃                                     (2)
+
+are four products where (y₀, y₁) have six.  (1), (2) are linear in w and trilinear with gy, so the gradient of W is
+
+    q₀ = gy₀,  q₁ = gy₀ + gy₁,  q₂ = gy₀ − gy₁,  q₃ = − gy₁,      ĝ_k = Σ q_k (row of (1))ᵀ      (3)
+    gw₀ = ĝ₀ + (ĝ₁ + ĝ₂)/2,   gw₁ = (ĝ₁ − ĝ₂)/2,   gw₂ = (ĝ₁ + ĝ₂)/2 + ĝ₃                      (4)
+
+and the gradient of x is a convolution by the turned kernel.  Along the height the operands of (1) are sums of whole
+rows.  Along the width nothing is copied: in a buffer that lies as (row, column, channel, image) the three columns
+under a kernel are 3 C consecutive rows of a matrix, and the next output position is the same matrix one column on.
+
+Source: S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin, S. Gray, CVPR 2016.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from minidl.kernels.cpu.gemm import multiply
+from minidl.kernels.cpu.threads import run_blocks, scratch, split
+from minidl.kernels.geometry import Pair
+
+_BLOCK = 1 << 17  # elements of one operand of (1)
+_IMAGES = 128  # images at a time: the columns of one matrix product
+
+
+def applies(w_shape: tuple[int, ...], stride: Pair, dilation: Pair, images: int) -> bool:
+    """Whether the kernel is 3×3 with stride 1, with enough channels and images for matrices."""
+    return w_shape[2:] == (3, 3) and stride == dilation == (1, 1) and w_shape[1] >= 4 and images >= 16
+
+
+def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, groups: int) -> None:
+    """y[o,i,j] = Σ w[o,c,u,v] x[c, i + u + start, j + v + start], x (C,H,W,N) zero outside, into y (O,Ho,Wo,N)."""
+    o, ho, wo, n = y.shape
+    c = w.shape[1]
+    kernels = _kernels(w, groups)  # (4,G,1,O/G,3·C/G)
+    images = split(n, _IMAGES)
+    tiles = split(-(-ho // 2), at_most=max(_BLOCK // (max(len(x), o) * wo * images[0].stop), 1))
+
+    def block(where: tuple[slice, slice]) -> None:
+        rows, at = where
+        t, b = rows.stop - rows.start, at.stop - at.start
+        d = _slab(x[..., at], (2 * rows.start + start[0], 2 * t + 2), (start[1], wo + 2), groups)
+        operand = scratch((t, groups, wo + 2, c, b), y.dtype, slot=1)
+        m0, m1 = (scratch((t, groups, wo, o // groups, b), y.dtype, slot) for slot in (2, 3))
+        out = scratch((2, t, groups, wo, o // groups, b), y.dtype, slot=4)
+        d0, d1, d2, d3 = (d[k : k + 2 * t - 1 : 2] for k in range(4))
+
+        def product(k: int, into: np.ndarray) -> None:
+            multiply(kernels[k], _three_columns(operand), into)
+
+        np.add(d1, d2, out=operand)
+        product(1, m0)
+        np.subtract(d2, d1, out=operand)
+        product(2, m1)
+        np.add(m0, m1, out=out[0])
+        np.subtract(m0, m1, out=out[1])
+        np.subtract(d0, d2, out=operand)
+        product(0, m0)
+        np.add(out[0], m0, out=out[0])
+        np.subtract(d1, d3, out=operand)
+        product(3, m1)
+        np.subtract(out[1], m1, out=out[1])
+        for i in range(2):
+            target = y[:, 2 * rows.start + i : 2 * rows.stop : 2, :, at]  # (O,T,Wo,b); an odd height lacks the last
+            lies = target.reshape(groups, o // groups, *target.shape[1:]).transpose(2, 0, 3, 1, 4)
+            np.copyto(lies, out[i, : target.shape[1]])
+
+    run_blocks(block, [(i, j) for i in tiles for j in images])
+
+
+def _kernels(w: np.ndarray, groups: int) -> np.ndarray:
+    """The factors of (1) that hold w (O, C/G, 3, 3), as matrices: (4, G, 1, O/G, 3·C/G)."""
+    o, c = w.shape[:2]
+    w0, w1, w2 = w.transpose(2, 0, 3, 1)  # each (O,3,C/G)
+    half = w.dtype.type(0.5)
+    even, odd = (w0 + w2) * half, w1 * half
+    k = np.stack([w0, even + odd, even - odd, w2])
+    return k.reshape(4, groups, 1, o // groups, 3 * c)
+
+
+def _slab(x: np.ndarray, rows: Pair, columns: Pair, groups: int) -> np.ndarray:
+    """x (C, H, W, N) from `rows` and `columns`, each (first, count), zero outside, as (rows, G, columns, C/G, N)."""
+    channels, height, width, n = x.shape
+    c = channels // groups
+    (r, count), (s, across) = rows, columns
+    slab = scratch((count, groups, across, c, n), x.dtype, slot=0)
+    top, bottom = np.clip((-r, height - r), 0, count)
+    left, right = np.clip((-s, width - s), 0, across)
+    slab[:top] = 0
+    slab[bottom:] = 0
+    slab[top:bottom, :, :left] = 0
+    slab[top:bottom, :, right:] = 0
+    lies = x.reshape(groups, c, height, width, n).transpose(2, 0, 3, 1, 4)[
+        r + top : r + bottom, :, s + left : s + right
+    ]
+    few = max(65536 // (slab.size // c), 4)  # few channels at once are few streams to read
+    for at in range(0, c, few):
+        np.copyto(slab[top:bottom, :, left:right, at : at + few], lies[:, :, :, at : at + few])
+    return slab
+
+
+def _three_columns(a: np.ndarray) -> np.ndarray:
+    """(T, G, W + 2, C, N) → (T, G, W, 3 C, N), overlapping."""
+    t, g, across, c, n = a.shape
+    return as_strided(a, (t, g, across - 2, 3 * c, n), a.strides, writeable=False)
