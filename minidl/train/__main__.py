@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from minidl import checkpoint
 from minidl.errors import ConfigError, UserError
-from minidl.train.build import Training, build, use_threads
+from minidl.train.build import Training, build, check_environment, use_threads
 from minidl.train.cli import PROG, Arguments, parse
 from minidl.train.interrupt import Interrupted, StopRequest
 from minidl.train.loop import fit
@@ -28,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 2 for a mistake, told in one line on stderr; 128 + the signal's number if stopped.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a × or an → is not worth a crash where ASCII is all there is
     try:
         return train(parse(sys.argv[1:] if argv is None else argv))
     except UserError as error:
@@ -48,6 +52,7 @@ def fail(message: str, status: int) -> int:
 
 def train(arguments: Arguments) -> int:
     """Prepare, train, report; returns the exit status."""
+    check_environment()
     run, folder, notes = prepare(arguments)
     print(heading(run, folder, notes), flush=True)
     record, display = Record(folder), Display(run.config.log_every)

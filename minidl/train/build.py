@@ -144,12 +144,20 @@ def schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float]:
     return create_schedule(config.sched, lr=config.lr, total_steps=total, warmup_steps=min(warmup, total - 1))
 
 
-@contextmanager
-def use_threads(n: int | None) -> Iterator[None]:
-    """Let the kernels run on `n` threads; None: as MINIDL_THREADS says, or on every core."""
+def check_environment() -> None:
+    """Refuse a MINIDL_THREADS that the kernels would refuse later, in the middle of something else.
+
+    Raises:
+        ConfigError: it is no number of threads.
+    """
     given = os.environ.get("MINIDL_THREADS")
     if given and not (given.isdecimal() and int(given) >= 1):
         raise ConfigError(f"MINIDL_THREADS must be an integer >= 1, got {given!r}")
+
+
+@contextmanager
+def use_threads(n: int | None) -> Iterator[None]:
+    """Let the kernels run on `n` threads; None: as MINIDL_THREADS says, or on every core."""
     from minidl.kernels.cpu import threads  # reads the variable when it is imported
 
     with threads.use_threads(n or threads.num_threads()):

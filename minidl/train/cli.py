@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 
 from minidl.errors import ConfigError
 from minidl.train.config import FIELDS, OneOf, checked, did_you_mean, flag, from_mapping, kind
+from minidl.train.recipes import RECIPES
 
 PROG = "minidl.train"
 COMMAND = "python -m minidl.train"
+METAVARS = {"data_dir": "DIR", "out": "DIR", "weights": "FILE", "augment": "NAME,…"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=100),
         description="Train a network on real images. Without any flag: a small ResNet on images drawn on the spot.",
         epilog="Any flag may stand in a TOML file (--config), without its dashes: batch-size = 64. "
-        "Defaults depend on the data; a run's config.toml shows all that were used.",
+        "[Defaults] depend on the data; a run's config.toml shows all that were used.",
         argument_default=argparse.SUPPRESS,
     )
     made.add_argument("--config", metavar="FILE", help="a TOML file of the same names; flags come before it")
@@ -56,15 +58,28 @@ def parser() -> argparse.ArgumentParser:
         if title not in groups:
             groups[title] = made.add_argument_group(title)
         group = groups[title]
-        rule, text = field.metadata["rule"], field.metadata["help"].replace("%", "%%")
-        if isinstance(rule, OneOf):
-            text += ": " + ", ".join(rule.names())
         if kind(name) is bool:
-            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, dest=name, help=text)
+            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, dest=name, help=_help(name))
         else:
-            metavar = {int: "N", float: "X", str: "NAME"}[kind(name)]
-            group.add_argument(flag(name), metavar=metavar, dest=name, help=text)
+            metavar = METAVARS.get(name) or {int: "N", float: "X", str: "NAME"}[kind(name)]
+            group.add_argument(flag(name), metavar=metavar, dest=name, help=_help(name))
     return made
+
+
+def _help(name: str) -> str:
+    """What a flag does, what it may be, and what it is if it is not given."""
+    field = FIELDS[name]
+    text, rule = field.metadata["help"], field.metadata["rule"]
+    if isinstance(rule, OneOf):
+        text += ": " + ", ".join(rule.names())
+    own = [
+        f"{data}: {recipe[name]}"
+        for data, recipe in RECIPES.items()
+        if recipe.get(name, field.default) != field.default
+    ]
+    if field.default not in (None, "", False, True) and (field.default != 0 or own):
+        own.insert(0, str(field.default))
+    return f"{text} [{'; '.join(own)}]".replace("%", "%%") if own else text.replace("%", "%%")
 
 
 def parse(argv: Sequence[str]) -> Arguments:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import time
 from datetime import datetime
@@ -156,7 +157,8 @@ def _make(folder: Path) -> None:
 def _unused(config: Config) -> Path:
     """runs/DATE-MODEL-DATA, numbered if it is taken."""
     stamp = datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    name = f"{stamp}-{config.model}-{Path(config.data).resolve().name or 'data'}"
+    data = re.sub(r"[^\w.-]+", "-", Path(config.data).resolve().name) or "data"
+    name = f"{stamp}-{config.model}-{data}"
     number = 1
     while True:
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
