@@ -11,7 +11,7 @@ from minidl.data import augment_names
 from minidl.errors import ConfigError
 from minidl.train.cli import parse, parser
 from minidl.train.config import FIELDS, Config, flag, kind
-from minidl.train.recipes import OPTIMISERS, RECIPES, resolve
+from minidl.train.recipes import OPTIMISERS, RECIPES, kind_of, resolve
 from minidl.train.record import write_config
 
 
@@ -126,6 +126,14 @@ def test_recipes_fill_what_is_not_given() -> None:
     assert resolve({"data": "cifar10", "model": "resnet8"}).model == "resnet8"
     assert resolve({"opt": "adamw"}).lr == OPTIMISERS["adamw"]["lr"]
     assert resolve({"opt": "adamw", "lr": 0.5}).lr == 0.5
+
+
+def test_a_folder_with_the_files_of_a_known_set_has_its_recipe(tmp_path: Path) -> None:
+    (tmp_path / "cifar-100-python").mkdir()
+    (tmp_path / "cifar-100-python" / "meta").touch()
+    assert kind_of(str(tmp_path)) == kind_of(str(tmp_path / "cifar-100-python")) == "cifar100"
+    assert kind_of(str(tmp_path / "other")) == "folder"
+    assert kind_of("multiscale:2.5") == "multiscale"
 
 
 @pytest.mark.parametrize("data", [*RECIPES, "some/folder"])

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from minidl import Tensor, checkpoint, nn
-from minidl.data import ArrayDataset, draw
+from minidl.data import ArrayDataset, create_dataset, draw
 from minidl.models import registry
 from minidl.train import loop
 from minidl.train.__main__ import main
@@ -167,6 +167,19 @@ def test_results_do_not_depend_on_the_number_of_threads(threads: str) -> None:
     assert main([*small, threads, "--out", "b"]) == 0
     for key, array in checkpoint.load("a/" + LAST)[0].items():
         np.testing.assert_array_equal(array, checkpoint.load("b/" + LAST)[0][key], err_msg=key)
+
+
+def test_a_folder_of_images_trains(monkeypatch: pytest.MonkeyPatch, drawn) -> None:
+    monkeypatch.setattr("minidl.train.images.create_dataset", create_dataset)
+    for split, (images, labels) in drawn.items():
+        for i, (image, label) in enumerate(zip(images[:32], labels % 2, strict=False)):
+            path = Path("pets", split, ("cat", "dog")[label], f"{i}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.transpose(1, 2, 0)).save(path)  # (3,H,W) → (H,W,3)
+    flags = ["--data", "pets", "--image-size", "32", "--workers", "0", "--augment", "flip", "--cutout", "4"]
+    assert train(*flags, out="a") == train(*flags, out="b") == 0
+    assert_same_run("a", "b")
+    assert checkpoint.load("a/" + LAST)[1]["classes"] == ["cat", "dog"]
 
 
 def test_default_folders_are_never_shared() -> None:
