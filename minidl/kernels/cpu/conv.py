@@ -16,14 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import reduce
 from math import gcd
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from minidl.kernels.cpu import winograd
 from minidl.kernels.cpu.gemm import multiply, multiply_transposed
-from minidl.kernels.cpu.layout import chwn, nchw
+from minidl.kernels.cpu.layout import chwn, nchw, padded, rows_apart
 from minidl.kernels.cpu.threads import run_blocks, scratch, split
 from minidl.kernels.geometry import Padding, Pair, output_size, sides
 
@@ -71,6 +70,8 @@ def correlate_adjoint_w(
     gy, x = chwn(gy, dtype), chwn(x, dtype)
     o, c, *kernel = w_shape
     (top, _), (left, _) = sides(padding)
+    if winograd.applies(w_shape, stride, dilation, gy.shape[3]):
+        return winograd.correlate_3x3_adjoint_w(gy, x, (-top, -left), groups)
     windows = _Windows(x, kernel, stride, (-top, -left), dilation, groups)
     blocks = windows.blocks(gy.shape[1:3])
     parts = split(len(blocks), at_most=-(-len(blocks) // _PARTS))
@@ -145,29 +146,6 @@ class _Windows:
         matrix = rows_apart((g, kh * kw * (c // g), i * j * n), slab.dtype, slot=1)
         np.copyto(matrix.reshape(windows.shape), windows)
         return matrix
-
-
-def rows_apart(shape: tuple[int, int, int], dtype: Any, slot: int) -> np.ndarray:
-    """Scratch (G, R, P) whose rows lie a cache line further apart than P, so as not to share cache sets."""
-    g, r, p = shape
-    return scratch((g, r, p + 64 // np.dtype(dtype).itemsize), dtype, slot)[..., :p]
-
-
-def padded(x: np.ndarray, rows: Pair, columns: Pair) -> np.ndarray:
-    """x[:, r0:r1, c0:c1] of x (C, H, W, N) with zeros where it reaches outside; a view where it does not."""
-    _, height, width, _ = x.shape
-    (r0, r1), (c0, c1) = rows, columns
-    if r0 >= 0 and c0 >= 0 and r1 <= height and c1 <= width:
-        return x[:, r0:r1, c0:c1]
-    slab = scratch((len(x), r1 - r0, c1 - c0, x.shape[3]), x.dtype, slot=0)
-    top, bottom = np.clip((-r0, height - r0), 0, r1 - r0)
-    left, right = np.clip((-c0, width - c0), 0, c1 - c0)
-    slab[:, :top] = 0
-    slab[:, bottom:] = 0
-    slab[:, top:bottom, :left] = 0
-    slab[:, top:bottom, right:] = 0
-    np.copyto(slab[:, top:bottom, left:right], x[:, r0 + top : r0 + bottom, c0 + left : c0 + right])
-    return slab
 
 
 def _residues(

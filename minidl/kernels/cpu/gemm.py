@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-_SMALL = 1_000_000  # OpenBLAS takes a product for small up to M K P = 100³ …
-_SMALL_DOT = 1_024  # … and, where both operands run along the summed index, up to M N = 1200
-_WIDE, _LONG = 256, 512
+_SMALL = 1_000_000  # OpenBLAS takes a product for small up to M K P = 100³; where both operands run along P, if also M K ≤ 1200
+_WIDE = 256
 
 
 def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -42,30 +41,32 @@ def multiply_transposed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Args:
         a: (…, M, P), rows contiguous.
-        b: (…, K, P), rows contiguous.
+        b: (…, K, P), rows contiguous; the leading axes of both are broadcast.
 
     Returns:
         (…, M, K), a new array.
     """
-    m, k, columns = a.shape[-2], b.shape[-2], a.shape[-1]
-    high = min(m, 32)
-    wide = min(k, _SMALL_DOT // high)
-    c = np.empty((*a.shape[:-1], k), a.dtype)
-    for i in range(0, m, high):
-        for j in range(0, k, wide):
-            c[..., i : i + high, j : j + wide] = _dots(a[..., i : i + high, :], b[..., j : j + wide, :], columns)
-    return c
+    m, k, p = a.shape[-2], b.shape[-2], a.shape[-1]
+    high, wide = _part(m, 32), _part(k, 32)
+    long = _part(p, _SMALL // (high * wide))
+    a = _cut(a, high, long)[..., :, None, :, :, :]  # (…,M/h,1,P/l,h,l)
+    b = _cut(b, wide, long)[..., None, :, :, :, :].swapaxes(-1, -2)  # (…,1,K/w,P/l,l,w)
+    c = np.add.reduce(np.matmul(a, b), axis=-3)  # (…,M/h,K/w,P/l,h,w) → (…,M/h,K/w,h,w)
+    return c.swapaxes(-2, -3).reshape(*c.shape[:-4], m, k)  # (…,M/h,h,K/w,w) → (…,M,K)
 
 
-def _dots(a: np.ndarray, b: np.ndarray, columns: int) -> np.ndarray:
-    tiles = columns // _LONG
-    if tiles < 2:
-        return np.matmul(a, b.swapaxes(-1, -2))
-    parts = np.matmul(_tiled(a, tiles, _LONG), _tiled(b, tiles, _LONG).swapaxes(-1, -2))  # (…,T,M,512)(…,T,512,K)
-    c = np.add.reduce(parts, axis=-3)
-    if tiles * _LONG < columns:
-        c += np.matmul(a[..., tiles * _LONG :], b[..., tiles * _LONG :].swapaxes(-1, -2))
-    return c
+def _part(length: int, at_most: int) -> int:
+    """The largest divisor of `length` up to `at_most`; `length` itself if there is only a small one."""
+    part = next(d for d in range(min(length, at_most), 0, -1) if length % d == 0)
+    return part if 3 * part >= min(length, at_most) else length
+
+
+def _cut(x: np.ndarray, high: int, long: int) -> np.ndarray:
+    """(…, R, P) → (…, R/h, P/l, h, l), a view."""
+    *lead, row, element = x.strides
+    *batch, rows, columns = x.shape
+    shape = (*batch, rows // high, columns // long, high, long)
+    return as_strided(x, shape, (*lead, high * row, long * element, row, element))
 
 
 def _tiled(x: np.ndarray, tiles: int, width: int) -> np.ndarray:

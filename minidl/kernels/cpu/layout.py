@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from minidl.kernels.cpu.threads import scratch
+from minidl.kernels.geometry import Pair
+
 
 def chwn(x: np.ndarray, dtype: Any = None) -> np.ndarray:
     """`x` (N, C, H, W) as a C-ordered array (C, H, W, N): a view if it lies so, a copy if not.
@@ -32,3 +35,25 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An uninitialised array of logical `shape` (N, C, H, W) that lies as C, H, W, N."""
     n, c, h, w = shape
     return nchw(np.empty((c, h, w, n), dtype))
+
+
+def rows_apart(shape: tuple[int, ...], dtype: Any, slot: int) -> np.ndarray:
+    """Scratch of `shape` whose last rows lie a cache line further apart, so as not to fall into the same cache sets."""
+    return scratch((*shape[:-1], shape[-1] + 64 // np.dtype(dtype).itemsize), dtype, slot)[..., : shape[-1]]
+
+
+def padded(x: np.ndarray, rows: Pair, columns: Pair, slot: int = 0) -> np.ndarray:
+    """x[:, r0:r1, c0:c1] of x (C, H, W, N) with zeros where it reaches outside; a view where it does not."""
+    _, height, width, _ = x.shape
+    (r0, r1), (c0, c1) = rows, columns
+    if r0 >= 0 and c0 >= 0 and r1 <= height and c1 <= width:
+        return x[:, r0:r1, c0:c1]
+    slab = scratch((len(x), r1 - r0, c1 - c0, x.shape[3]), x.dtype, slot)
+    top, bottom = np.clip((-r0, height - r0), 0, r1 - r0)
+    left, right = np.clip((-c0, width - c0), 0, c1 - c0)
+    slab[:, :top] = 0
+    slab[:, bottom:] = 0
+    slab[:, top:bottom, :left] = 0
+    slab[:, top:bottom, right:] = 0
+    np.copyto(slab[:, top:bottom, left:right], x[:, r0 + top : r0 + bottom, c0 + left : c0 + right])
+    return slab

@@ -21,10 +21,13 @@ Source: S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin, S. G
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minidl.kernels.cpu.gemm import multiply
+from minidl.kernels.cpu.gemm import multiply, multiply_transposed
+from minidl.kernels.cpu.layout import padded, rows_apart
 from minidl.kernels.cpu.threads import run_blocks, scratch, split
 from minidl.kernels.geometry import Pair
 
@@ -75,6 +78,56 @@ def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, grou
             np.copyto(lies, out[i, : target.shape[1]])
 
     run_blocks(block, [(i, j) for i in tiles for j in images])
+
+
+def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: int) -> np.ndarray:
+    """gw[o,c,u,v] = Σ gy[o,i,j] x[c, i + u + start, j + v + start], gy (O,Ho,Wo,N), x (C,H,W,N) zero outside."""
+    o, ho, wo, n = gy.shape
+    c = len(x)
+    tiles = split(-(-ho // 2), at_most=max(_BLOCK // (max(c, o) * wo * n), 1))
+
+    def block(rows: slice) -> np.ndarray:
+        t = rows.stop - rows.start
+        d = padded(x, (2 * rows.start + start[0], 2 * rows.stop + 2 + start[0]), (start[1], wo + 2 + start[1]))
+        d0, d1, d2, d3 = (d[:, k : k + 2 * t - 1 : 2].reshape(c, t, (wo + 2) * n) for k in range(4))
+        g = padded(gy, (2 * rows.start, 2 * rows.stop), (0, wo), slot=1).reshape(o, 2 * t, wo * n)
+        g0, g1 = g[:, ::2], g[:, 1::2]
+        q = rows_apart((o, t, wo * n), gy.dtype, slot=2)
+        operand = rows_apart((c, t, (wo + 2) * n), gy.dtype, slot=3)
+
+        def product() -> np.ndarray:
+            left = q.reshape(groups, 1, o // groups, t, wo * n).swapaxes(2, 3)  # (G,1,T,O/G,Wo·N)
+            right = _three_shifts(operand, groups, wo, n)  # (G,3,T,C/G,Wo·N)
+            return np.add.reduce(multiply_transposed(left, right), axis=2)  # (G,3,O/G,C/G)
+
+        gk = np.empty((4, groups, 3, o // groups, c // groups), gy.dtype)
+        np.copyto(q, g0)
+        np.subtract(d0, d2, out=operand)
+        gk[0] = product()
+        np.add(g0, g1, out=q)
+        np.add(d1, d2, out=operand)
+        gk[1] = product()
+        np.subtract(g0, g1, out=q)
+        np.subtract(d2, d1, out=operand)
+        gk[2] = product()
+        np.negative(g1, out=q)
+        np.subtract(d1, d3, out=operand)
+        gk[3] = product()
+        return gk
+
+    g0, g1, g2, g3 = reduce(np.add, run_blocks(block, tiles))
+    half = gy.dtype.type(0.5)
+    even, odd = (g1 + g2) * half, (g1 - g2) * half
+    gw = np.stack([g0 + even, odd, even + g3])  # (3,G,3,O/G,C/G), (4)
+    return gw.transpose(1, 3, 4, 0, 2).reshape(o, c // groups, 3, 3)
+
+
+def _three_shifts(a: np.ndarray, groups: int, wo: int, n: int) -> np.ndarray:
+    """(C, T, (Wo + 2) N) → (G, 3, T, C/G, Wo N), overlapping: the columns under each column of the kernel."""
+    c, t, _ = a.shape
+    row, tile, element = a.strides
+    shape = (groups, 3, t, c // groups, wo * n)
+    return as_strided(a, shape, (c // groups * row, n * element, tile, row, element), writeable=False)
 
 
 def _kernels(w: np.ndarray, groups: int) -> np.ndarray:
