@@ -92,12 +92,16 @@ def test_gradients_of_every_parameter_equal_pytorchs(name: str) -> None:
 
 
 def test_the_first_20_steps_of_resnet20_follow_pytorchs() -> None:
-    """Loss of each step, and the state after all of them: SGD with momentum and weight decay on everything."""
+    """Loss of each step, and the state after all of them: SGD with momentum, and weight decay on everything.
+
+    At this rate both stay within 1e-12.  At 0.1, without a warm-up, the steps themselves amplify rounding: PyTorch's
+    losses then differ by up to 1e-7 from its own when its first weights change in their last bit.
+    """
     torch.manual_seed(0)
     reference = theirs.cifar_resnet(20).double().train()
     model = ours("resnet20", reference.state_dict()).train()
-    sgd = SGD(model.named_parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    their_sgd = torch.optim.SGD(reference.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    sgd = SGD(model.named_parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)
+    their_sgd = torch.optim.SGD(reference.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-4)
     rng, losses, expected = np.random.default_rng(2), [], []
     for _ in range(20):
         x, labels = rng.normal(size=(8, 3, 32, 32)), rng.integers(10, size=8)
