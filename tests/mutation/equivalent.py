@@ -1,0 +1,50 @@
+"""Changes that change nothing, found by reading: {target: {change: reason}}.
+
+`tests/test_mutation.py` refuses an entry whose change is no longer made.
+"""
+
+ONE_IMAGE = "the weight was given one leading axis: its first element is its last"
+GROUPED = "the reshape that follows cuts the channels into the groups too"
+FAR = "the factor 1 - σ(x) and the exponential are 0 long before 799"
+AT_ZERO = "multiplied by b = 0; a ** 2 and a ** 0 are finite as a ** 1 is"
+SUMMED = "the sum to the kernels' shape that follows sums over the channels too, and (11), (13) are linear in gt"
+NOWHERE = "one more column of zeros that no index names"
+LAST_OF_TWO = "the array has two axes: axis 1 is the last"
+LAST_OF_ONE = "the stacked arrays have one axis: the new last axis is axis 1"
+PARALLEL = "where R = 0 x and w are parallel, so that the two terms with gr in (4)-(6) cancel for any gr"
+BOTH_NONE = "both are None"
+
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "kernels.array.conv.correlate": {
+        "_grouped(_padded(xp, x, padding), groups) → _padded(xp, x, padding)": GROUPED,
+        "0 → -1": ONE_IMAGE,
+    },
+    "kernels.array.conv.correlate_adjoint_x": {"_grouped(gy, groups) → gy": GROUPED, "0 → -1": ONE_IMAGE},
+    "ops.activation.SiLU.backward": {"800 → 801": FAR, "800 → 799": FAR},
+    "ops.elementwise.Pow.backward": {"1 → 2": AT_ZERO, "1 → 0": AT_ZERO},
+    "ops.gaussian.reading_matrix_adjoint": {"1 → 2": NOWHERE, "-1 → 1": f"{LAST_OF_TWO}; and {LAST_OF_ONE}"},
+    "ops.gaussian.SeparableFilter._taps_gradient": {"sum_to(gt, t.shape) → gt": SUMMED},
+    "ops.gaussian.sources": {
+        "np.clip(at, 0, length - 1) → np.clip(0, at, length - 1)": "min(max(0, at), length - 1) either way",
+        "0 → -1": "index -1 is column `length`, where what lies nowhere is put",
+        "at < length → at <= length": "`length` is itself the index of nowhere",
+    },
+    "ops.index.GetItem.backward": {
+        "any((isinstance(k, np.ndarray) for k in self.key)) → (isinstance(k, np.ndarray) for k in self.key)": (
+            "a generator is true: the general path, which is right for every key, in the place of the short one"
+        ),
+    },
+    "ops.index.PadFromInside.backward": {
+        "reversed(list(enumerate(self.sources))) → list(enumerate(self.sources))": "sums along different axes commute",
+    },
+    "ops.reduce.LogSumExp.backward": {"0 → 1": "e^(-∞ - 1) = 0 too", "0 → -1": "e^(-∞ + 1) = 0 too"},
+    "ops.rotation.StatRotLinear.backward": {
+        "self.alive * (gy * self.noise / (2 * xp.where(self.alive, self.root, 1)))"
+        " → gy * self.noise / (2 * xp.where(self.alive, self.root, 1))": PARALLEL,
+        "1 → 2": PARALLEL,
+    },
+    "ops.stochastic_pool.MaxEntPool2d.backward": {
+        "above, gx, glam = (self.t - self.y, None, None) → above, glam, gx = (self.t - self.y, None, None)": BOTH_NONE,
+        "(self.p * above * above).sum(axis=0) → self.p * above * above": "`sum_to` sums over the leading axis too",
+    },
+}
