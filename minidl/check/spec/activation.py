@@ -60,7 +60,12 @@ CASES = [
         kinks=(Kink("x = 0: a", Sample((ZERO,), {"negative_slope": 0.25}), (np.full(3, 0.25),)),),
         errors=(refused("leaky_relu", {"negative_slope": "a"}, "negative_slope must be a number, got 'a'"),),
     ),
-    unary("silu", lambda x: x / (1 + math.exp(-x)), "y = x σ(x)"),
+    unary(
+        "silu",
+        lambda x: x / (1 + math.exp(-x)) if x > -math.inf else 0.0,
+        "y = x σ(x)",
+        kinks=(Kink("x = ±∞: the limits 0, 1", Sample((np.array([-np.inf, np.inf]),)), (np.array([0.0, 1.0]),)),),
+    ),
     with_parameters(
         "gelu",
         reference_gelu,

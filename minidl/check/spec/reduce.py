@@ -39,6 +39,8 @@ def variance(elements: list[float], correction: float = 0) -> float:
 def logarithm_of_sum(elements: list[float]) -> float:
     """ln Σ eˣ with the largest term taken out: ln eˣ of a small x alone would lose its digits."""
     *rest, largest = sorted(elements)
+    if largest == -math.inf:
+        return largest
     return largest + math.log1p(math.fsum(math.exp(x - largest) for x in rest))
 
 
@@ -174,6 +176,7 @@ CASES = [
         samples=reduction_samples(),
         reference=group_by_group(logarithm_of_sum),
         equations="y = ln Σ_i exp x_i",
+        kinks=(Kink("every x = −∞: 0", Sample((np.full(3, -np.inf),)), (np.zeros(3),)),),
         errors=empty("logsumexp"),
         draw=reduction_drawn,
     ),
