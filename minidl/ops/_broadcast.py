@@ -22,7 +22,7 @@ def sum_to(gy: Array, shape: tuple[int, ...]) -> Array:
         return gy
     lead = gy.ndim - len(shape)
     axes = tuple(range(lead)) + tuple(lead + i for i, n in enumerate(shape) if n == 1 and gy.shape[lead + i] != 1)
-    return gy.sum(axis=axes, keepdims=True).reshape(shape)  # (1, …, 1, *shape) → shape
+    return gy.sum(axis=axes).reshape(shape)  # without its axes of length 1 → shape
 
 
 def operands(op: str, *values: Any) -> list[Tensor]:
