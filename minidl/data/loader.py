@@ -105,7 +105,15 @@ class Loader:
         return self._iterate(epoch, start)
 
     def batch(self, epoch: int, b: int, indices: np.ndarray | None = None) -> Batch:
-        """Batch `b` of `epoch`; `indices` is that epoch's order where it is at hand."""
+        """One batch, made at once in the calling thread.
+
+        Args:
+            epoch, b: which, >= 0 and within 0 and len(self) − 1.
+            indices: that epoch's order, where it is at hand.
+
+        Returns:
+            As `epoch` yields them.
+        """
         if indices is None:
             indices = self.epoch_indices(epoch)
         chosen = indices[b * self.batch_size : (b + 1) * self.batch_size]

@@ -28,6 +28,7 @@ which NumPy promises to keep, and the drawing uses + − × ÷ √ alone, which 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import pi, sqrt
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Motif:
 BLOB = Motif("blob", (1, 0, 0, 0, 0, 0), 1)  # (1)
 UPRIGHT_EDGE = Motif("upright edge", (0, 1, 0, 0, 0, 0), 1 / 2)
 LEVEL_EDGE = Motif("level edge", (0, 0, 1, 0, 0, 0), 1 / 2)
-SLANTED_EDGE = Motif("slanted edge", (0, 0.5**0.5, 0.5**0.5, 0, 0, 0), 1 / 2)
+SLANTED_EDGE = Motif("slanted edge", (0, sqrt(0.5), sqrt(0.5), 0, 0, 0), 1 / 2)
 SPOT = Motif("spot", (0, 0, 0, 1, 0, 1), 2)  # (2)
 UPRIGHT_BAR = Motif("upright bar", (0, 0, 0, 1, 0, 0), 3 / 4)
 LEVEL_BAR = Motif("level bar", (0, 0, 0, 0, 0, 1), 3 / 4)
@@ -86,6 +87,7 @@ class MultiScale(ArrayDataset):
     Args:
         split: "train" or "test"; different seeds of `draw`.
         scale: None for the default ten classes, or the one σ, in pixels, at which ten motifs are told apart.
+        noise: standard deviation of the pixel noise; the more, the more a filter of the right scale helps.
         size: number of images; the set's own if None.
 
     Example:
@@ -96,9 +98,11 @@ class MultiScale(ArrayDataset):
 
     default_augment = ("crop", "flip")
 
-    def __init__(self, split: str, *, scale: float | None = None, size: int | None = None) -> None:
+    def __init__(
+        self, split: str, *, scale: float | None = None, noise: float = NOISE, size: int | None = None
+    ) -> None:
         size = size if size is not None else TRAIN_SIZE if split == "train" else TEST_SIZE
-        images, labels = draw(size, seed=0 if split == "train" else 1, scale=scale)
+        images, labels = draw(size, seed=0 if split == "train" else 1, scale=scale, noise=noise)
         names = DEFAULT_NAMES if scale is None else tuple(motif.name for motif in MOTIFS)
         super().__init__(images, labels, class_names=names, mean=(0.5,) * 3, std=(0.16,) * 3)
         self.scale = scale
@@ -180,12 +184,12 @@ def _background(stream: _Stream) -> np.ndarray:
 
 def _motif_plane(stream: _Stream, motif: Motif, scale: float, mirror: np.ndarray) -> Plane:
     """Σ_k ±motif_k / ‖motif‖ for each of len(mirror) images: (m, H, W)."""
-    m, k = len(mirror), max(1, round(COVERAGE / scale**2))
+    m, k = len(mirror), max(1, round(COVERAGE / (scale * scale)))
     sigma = stream.uniform(0.9 * scale, 1.1 * scale, m, 1)
     margin = min(1.5 * scale, SIZE / 3)  # a motif's middle keeps this far from the border
     x, y = (stream.uniform(margin, SIZE - 1 - margin, m, k) for _ in "xy")
     (g, gu, guu), (h, hv, hvv) = _derivatives(x, sigma), _derivatives(y, sigma)  # (m, K, W), (m, K, H)
-    a, au, av, auu, auv, avv = (np.float32(c / (np.pi * motif.energy) ** 0.5) for c in motif.jet)
+    a, au, av, auu, auv, avv = (np.float32(c / sqrt(pi * motif.energy)) for c in motif.jet)
     flip, sign = mirror[:, None, None], stream.signs(m, k)[:, :, None]
     products = (  # the motif is Σ of (derivative along y) × (row along x)
         (h, sign * (a * g + flip * au * gu + auu * guu)),
@@ -235,4 +239,4 @@ class _Stream:
         n = int(np.prod(shape))
         a, b, c, d = self.raw(-(-n // 2)).astype("<u8").view(np.uint8)[: 4 * n].reshape(4, n)
         total = a.astype(np.int16) + b + c + d  # mean 510, variance 4 (256² − 1)/12 = 21845
-        return ((total - np.int16(510)) / np.float32(21845**0.5)).reshape(shape)
+        return ((total - np.int16(510)) / np.float32(sqrt(21845))).reshape(shape)
