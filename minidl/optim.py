@@ -106,9 +106,10 @@ class Optimizer:
             for name, parameter in group.params:
                 if parameter.grad is not None:
                     self._steps[name] = self._steps.get(name, 0) + 1
-                    parameter.data = self._update(
-                        name, parameter.data, parameter.grad, self.lr * group.lr_factor, group.weight_decay
-                    )
+                    p, g, lr = parameter.data, parameter.grad, self.lr * group.lr_factor
+                    updated = self._update(name, p, g, lr, group.weight_decay)
+                    # C order, as a loaded parameter has: a resumed run then rounds its matrix products the same way
+                    parameter.data = get_array_module(p).asarray(updated, order="C")
 
     def _update(self, name: str, p: Array, g: Array, lr: float, weight_decay: float) -> Array:
         raise NotImplementedError(f"{type(self).__name__}: _update is not defined")
@@ -140,7 +141,9 @@ class Optimizer:
             raise ValueError(f"{who}: the state is of optimizer {scalars.get('optimizer')!r}")
         parameters = {name: p for group in self.groups for name, p in group.params}
         steps = scalars.get("steps")
-        if not isinstance(steps, Mapping) or not all(n in parameters and type(t) is int for n, t in steps.items()):
+        if not isinstance(steps, Mapping) or not all(
+            n in parameters and type(t) is int and t >= 1 for n, t in steps.items()
+        ):
             raise ValueError(f"{who}: steps must count the steps of these parameters, got {steps!r:.80}")
         expected = {f"{slot}.{name}": (slot, name) for slot in self.slots for name in steps}
         different = sorted(expected.keys() ^ arrays.keys())

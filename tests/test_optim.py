@@ -101,6 +101,16 @@ def test_float32_stays_float32_and_old_arrays_are_not_written_to(name: str) -> N
 
 
 @pytest.mark.parametrize("name", optimizer_names())
+def test_parameters_keep_c_order_whatever_the_gradients_order(name: str) -> None:
+    p = nn.Parameter(np.ones((3, 4, 2)))
+    optimizer = create_optimizer(name, [p], lr=0.1)
+    for _ in range(2):
+        p.grad = np.ones((4, 2, 3)).transpose(2, 0, 1)
+        optimizer.step()
+        assert p.data.flags.c_contiguous
+
+
+@pytest.mark.parametrize("name", optimizer_names())
 def test_a_parameter_without_gradient_stays(name: str) -> None:
     params = parameters()
     optimizer = create_optimizer(name, params, lr=0.1, weight_decay=0.1)
@@ -168,6 +178,7 @@ def test_impossible_arguments_are_refused(make, error, message: str) -> None:
         (lambda a, s: s.update(optimizer="AdamW"), "the state is of optimizer 'AdamW'"),
         (lambda a, s: s.pop("steps"), "steps must count the steps of these parameters, got None"),
         (lambda a, s: s["steps"].update({"9": 1}), "steps must count"),
+        (lambda a, s: s["steps"].update({"0": 0}), "steps must count"),
         (lambda a, s: a.pop("velocity.1"), "velocity.1 is missing"),
         (lambda a, s: a.update({"mean.0": np.ones(1)}), "mean.0 is unknown"),
         (lambda a, s: a.update({"velocity.1": np.ones(3)}), r"velocity.1 must have shape \(4,\), got \(3,\)"),

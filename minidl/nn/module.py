@@ -199,7 +199,8 @@ class Module:
             raise ValueError(f"load_state_dict: {type(self).__name__} and the state differ: {difference}")
         for name, tensor in own.items():
             if name in state:
-                tensor.data = get_array_module(tensor.data).asarray(asnumpy(state[name]).astype(tensor.dtype))
+                value = asnumpy(state[name]).astype(tensor.dtype, order="C")
+                tensor.data = get_array_module(tensor.data).asarray(value)
 
     # Modes and places
 
