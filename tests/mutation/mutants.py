@@ -260,8 +260,6 @@ def _called(node: ast.AST) -> str:
 
 
 def _is_module(node: ast.expr) -> bool:
-    """Whether a call on it is no method of an array: `self.xp.exp`, `np.exp`, `self.kernels.f`, `super().f`."""
-    if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and node.func.id == "super"
+    """Whether a call on it is no method of an array: `self.xp.exp`, `np.exp`, `self.kernels.f`."""
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
     return name in ("self", "xp", "np", "math", "kernels", "operator", "_check") or name[:1].isupper()

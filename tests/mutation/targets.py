@@ -49,15 +49,10 @@ class Target:
         return _definition(self.module, self.qualname)
 
     def compiled(self, tree: ast.FunctionDef) -> CodeType:
-        """The code of a changed definition; `__class__` is there for `super()`."""
-        outer = ast.parse("def outer(__class__): pass")
-        (function,) = outer.body
-        assert isinstance(function, ast.FunctionDef)
-        function.body = [tree]
-        code = compile(ast.fix_missing_locations(outer), self.function.__code__.co_filename, "exec", dont_inherit=True)
-        for name in ("outer", tree.name):
-            code = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
-        return code
+        """The code of a changed definition."""
+        module = ast.fix_missing_locations(ast.Module([tree], []))
+        code = compile(module, self.function.__code__.co_filename, "exec", dont_inherit=True)
+        return next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == tree.name)
 
 
 def targets() -> list[Target]:
@@ -131,8 +126,6 @@ def _named(tree: ast.AST, module: ModuleType, owner: Any) -> Iterator[Any]:
                 yield getattr(kernels, node.attr, None)
             elif isinstance(held := getattr(module, name, None), ModuleType):
                 yield getattr(held, node.attr, None)
-            elif isinstance(holder, ast.Call) and owner is not None:  # super().backward
-                yield next((vars(c)[node.attr] for c in owner.__mro__[1:] if node.attr in vars(c)), None)
 
 
 def _function(thing: Any) -> Any:

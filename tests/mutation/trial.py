@@ -32,8 +32,9 @@ class Trials:
         warnings.simplefilter("error")  # as pytest is configured
         self.target = target
         self.calls = [(case, truths(case, [*_samples(case), *drawn(case)])) for case in target.cases]
-        if (before := self.violations()) is not None:  # this also fills the caches of the truths
-            raise RuntimeError(f"{target}: the properties do not hold of the unchanged code: {before}")
+        with _in_place(target, target.compiled(target.tree)):  # unchanged; it also fills the caches of the truths
+            if (before := self.violations()) is not None:
+                raise RuntimeError(f"{target}: the properties do not hold of the unchanged code: {before}")
 
     def violations(self) -> str | None:
         """The first violation, in words; those that cost least are looked for first."""
