@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from minidl.check.properties import PROPERTIES, gradients_equal_numerical_derivatives, truths, violations
 from minidl.check.spec import OpCase, Sample
 from minidl.check.stated import kink_violations
+from minidl.kernels import use_kernels
 from tests.mutation.mutants import Mutant
 from tests.mutation.targets import Target
 
@@ -38,6 +39,11 @@ class Trials:
 
     def violations(self) -> str | None:
         """The first violation, in words; those that cost least are looked for first."""
+        room = "array" if self.target.module.startswith("minidl.kernels.array") else "cpu"
+        with use_kernels(room):
+            return self._violations()
+
+    def _violations(self) -> str | None:
         for case, calls in self.calls:
             for truth in calls:
                 if found := violations(case, [truth], [gradients_equal_numerical_derivatives]):
