@@ -30,6 +30,15 @@ PAIRS = {
 OPTIONS = {"resnet8-B": {"shortcut": "B"}, "vgg16": {"hidden": 16}, "vgg16_bn": {"hidden": 16}}
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """PyTorch's threads wait for each other by spinning, which is slow on a machine that does something else too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def pytorchs(name: str):
     """PyTorch's model in float64, every parameter and running statistic drawn so that all of them matter."""
     torch.manual_seed(0)
