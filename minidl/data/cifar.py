@@ -155,10 +155,12 @@ def find(files: Files, data_dir: Path) -> Path | None:
 
 
 def is_python_layout(files: Files, folder: Path) -> bool:
+    """Whether `folder` holds the set as pickles, rather than in the binary layout."""
     return (folder / files.names_file).is_file()
 
 
 def is_complete(files: Files, folder: Path) -> bool:
+    """Whether every file of the set is in `folder`, in the layout that it has."""
     names = files.md5 if is_python_layout(files, folder) else sum(files.binary_parts.values(), ())
     return all((folder / name).is_file() for name in names)
 

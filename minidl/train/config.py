@@ -34,6 +34,7 @@ def at_least(minimum: int) -> Rule:
 
 
 def between(low: int, high: int) -> Rule:
+    """An integer in [low, high]."""
     return lambda value: None if low <= value <= high else f"must be an integer from {low} to {high}"
 
 
@@ -50,6 +51,7 @@ def number(low: float, high: float = math.inf, *, open_low: bool = False) -> Rul
 
 
 def share(value: float) -> str | None:
+    """A part of a whole: in (0, 1]."""
     return None if 0 < value <= 1 else "must be > 0 and <= 1"
 
 
@@ -85,6 +87,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def option(default: Any, group: str, help: str, rule: Rule | None = None, resume: Resume = "fixed") -> Any:
+    """A field of the configuration that is also a flag, with what `--help` says of it and what it refuses."""
     metadata = {"group": group, "help": help, "rule": rule, "resume": resume}
     return dataclasses.field(default=default, metadata=metadata)
 

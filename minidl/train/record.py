@@ -134,6 +134,7 @@ def write_metrics(position: Position, path: Path) -> None:
 
 
 def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that `target` is whole or as it was."""
     with written_whole(target) as beside:
         shutil.copyfile(source, beside)
 
