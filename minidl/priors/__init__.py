@@ -1,0 +1,7 @@
+"""Parameters that derive from a prior, as layers."""
+
+from minidl.priors.gaussian_pool import GaussianPool2d
+from minidl.priors.guidance import GlobalGuidance
+from minidl.priors.maxent_pool import MaxEntPool2d
+
+__all__ = ["GaussianPool2d", "GlobalGuidance", "MaxEntPool2d"]
