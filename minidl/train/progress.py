@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
@@ -76,7 +77,8 @@ class Display(Hook):
             print(f"  {title}: {done}/{total}{', ' if numbers else ''}{numbers}", file=sys.stderr, flush=True)
             return
         if self._bar is None:
-            self._bar = tqdm(total=total, bar_format=BAR, leave=False, dynamic_ncols=True, file=sys.stderr)
+            self._bar = tqdm(total=total, bar_format=BAR, leave=False, nrows=2, file=sys.stderr)
+        self._bar.ncols = shutil.get_terminal_size().columns - 1  # never 0, as a terminal without a size claims
         self._bar.total, self._bar.n = total, done
         self._bar.set_description_str(title, refresh=False)
         self._bar.set_postfix_str(numbers, refresh=False)
