@@ -17,7 +17,7 @@ import numpy as np
 
 from minidl.autograd import Tensor, _topological_order
 from minidl.check.spec.case import OpCase, Sample
-from minidl.check.truth import Arrays, Truth, difference, forward, pull_back
+from minidl.check.truth import Arrays, Truth, difference, forward, leaves, pull_back
 from minidl.kernels import use_kernels
 
 Property = Callable[[Truth], Iterator[str]]
@@ -95,7 +95,7 @@ def nothing_is_written_to(truth: Truth) -> Iterator[str]:
     """Inputs, parameters, output and cotangent keep their bits, and what the caller may write to stays so."""
     params = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in truth.sample.params.items()}
     given = [None if x is None else x.copy() for x in truth.sample.inputs]
-    xs = [None if x is None else Tensor(x, requires_grad=i in truth.wanted) for i, x in enumerate(given)]
+    xs = leaves(given, truth.wanted)
     arrays = [None if x is None else x.data for x in xs]  # batch_norm assigns new ones to its running statistics
     gy = truth.gy.copy()
     y = truth.case.op(*xs, **params)
@@ -133,9 +133,7 @@ def backward_repeats(truth: Truth) -> Iterator[str]:
     arrays: list[np.ndarray] = []
     bits: list[list[bytes]] = []
     for _ in range(2):
-        xs = [
-            None if x is None else Tensor(x, requires_grad=i in truth.wanted) for i, x in enumerate(truth.sample.inputs)
-        ]
+        xs = leaves(truth.sample.inputs, truth.wanted)
         y = truth.case.op(*xs, **truth.sample.params)
         for _ in range(2):
             y.backward(truth.gy, retain_graph=True)
@@ -183,7 +181,7 @@ def every_subset_of_gradients_can_be_asked_for(truth: Truth) -> Iterator[str]:
     n = len(truth.wanted)
     for size in range(n) if n <= 4 else (1, 2):
         for mask in combinations(truth.wanted, size):
-            xs = [None if x is None else Tensor(x, requires_grad=i in mask) for i, x in enumerate(truth.sample.inputs)]
+            xs = leaves(truth.sample.inputs, mask)
             y = truth.case.op(*xs, **truth.sample.params)
             if y.requires_grad != bool(mask) or (y.grad_fn is not None) != bool(mask):
                 yield f"gradients asked for {mask}: the output has requires_grad={y.requires_grad}"
@@ -259,9 +257,7 @@ def memory_is_freed_by_reference_count(truth: Truth) -> Iterator[str]:
     enabled = gc.isenabled()
     gc.disable()
     try:
-        xs = [
-            None if x is None else Tensor(x, requires_grad=i in truth.wanted) for i, x in enumerate(truth.sample.inputs)
-        ]
+        xs = leaves(truth.sample.inputs, truth.wanted)
         y = truth.case.op(*xs, **truth.sample.params)
         kept = [weakref.ref(fn) for fn in _topological_order(y.grad_fn)] if y.grad_fn is not None else []
         del y

@@ -6,9 +6,8 @@ import re
 
 import numpy as np
 
-from minidl.autograd import Tensor
 from minidl.check.spec.case import ErrorCase, Kink, OpCase
-from minidl.check.truth import difference, forward
+from minidl.check.truth import difference, forward, leaves
 
 
 def kink_violations(case: OpCase, kink: Kink) -> list[str]:
@@ -22,10 +21,8 @@ def kink_violations(case: OpCase, kink: Kink) -> list[str]:
     found = []
     reference = np.asarray(case.reference(*kink.sample.inputs, **kink.sample.params))
     for dtype in (np.float32, np.float64):
-        xs = [
-            None if x is None else Tensor(x.astype(dtype), requires_grad=i not in case.constants)
-            for i, x in enumerate(kink.sample.inputs)
-        ]
+        inputs = [None if x is None else x.astype(dtype) for x in kink.sample.inputs]
+        xs = leaves(inputs, [i for i in range(len(inputs)) if i not in case.constants])
         y = case.op(*xs, **kink.sample.params)
         bound = np.abs(reference) * 8 * np.finfo(dtype).eps  # inputs at a kink are few and simple
         if (line := difference(y.data, reference, bound, dtype)) is not None:

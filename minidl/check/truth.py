@@ -23,11 +23,16 @@ def forward(case: OpCase, inputs: Arrays, params: Mapping[str, Any]) -> np.ndarr
         return case.op(*[None if x is None else Tensor(x) for x in inputs], **params).data
 
 
+def leaves(inputs: Arrays, wanted: Sequence[int]) -> list[Tensor | None]:
+    """A Tensor for each array, requiring a gradient where its index is `wanted`."""
+    return [None if x is None else Tensor(x, requires_grad=i in wanted) for i, x in enumerate(inputs)]
+
+
 def pull_back(
     case: OpCase, inputs: Arrays, params: Mapping[str, Any], gy: np.ndarray, wanted: Sequence[int]
 ) -> tuple[Tensor, list[np.ndarray | None]]:
     """The op's output, and its gradient for cotangent `gy` of the inputs whose indices are `wanted`."""
-    xs = [None if x is None else Tensor(x, requires_grad=i in wanted) for i, x in enumerate(inputs)]
+    xs = leaves(inputs, wanted)
     y = case.op(*xs, **params)
     if wanted:
         y.backward(gy.astype(y.dtype, copy=False))

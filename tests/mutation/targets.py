@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 import minidl.ops
-from minidl.autograd import Function, Tensor, _topological_order
+from minidl.autograd import Function, _topological_order
 from minidl.check.spec import CASES, OpCase
+from minidl.check.truth import leaves
 from minidl.kernels import array as kernels
 
 ROOMS = ("minidl.ops", "minidl.kernels.array", "minidl.kernels.geometry")
@@ -83,9 +84,7 @@ def _classes(case: OpCase) -> set[type[Function]]:
     """The Functions that the samples of a case are made of."""
     found = set()
     for sample in case.samples(np.random.default_rng(0)):
-        xs = [
-            None if x is None else Tensor(x, requires_grad=i not in case.constants) for i, x in enumerate(sample.inputs)
-        ]
+        xs = leaves(sample.inputs, [i for i in range(len(sample.inputs)) if i not in case.constants])
         y = case.op(*xs, **sample.params)
         found |= {type(fn) for fn in _topological_order(y.grad_fn)} if y.grad_fn is not None else set()
     return found
