@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-_SMALL = 1_000_000  # OpenBLAS takes a product for small up to M K P = 100³; where both operands run along P, if also M K ≤ 1200
-_WIDE = 256
+_SMALL = 1_000_000  # OpenBLAS takes a product for small up to M K P = 100³; in a bᵀ, if also the result ≤ 1200
+_WIDE, _LONG = 256, 1024
 
 
 def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -48,7 +48,7 @@ def multiply_transposed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     m, k, p = a.shape[-2], b.shape[-2], a.shape[-1]
     high, wide = _part(m, 32), _part(k, 32)
-    long = _part(p, _SMALL // (high * wide))
+    long = _part(p, min(_SMALL // (high * wide), _LONG))
     a = _cut(a, high, long)[..., :, None, :, :, :]  # (…,M/h,1,P/l,h,l)
     b = _cut(b, wide, long)[..., None, :, :, :, :].swapaxes(-1, -2)  # (…,1,K/w,P/l,l,w)
     c = np.add.reduce(np.matmul(a, b), axis=-3)  # (…,M/h,K/w,P/l,h,w) → (…,M/h,K/w,h,w)

@@ -85,33 +85,37 @@ def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: 
     o, ho, wo, n = gy.shape
     c = len(x)
     tiles = split(-(-ho // 2), at_most=max(_BLOCK // (max(c, o) * wo * n), 1))
+    left, right = (int(v) for v in np.clip((-start[1], x.shape[2] - start[1]), 0, wo + 2))  # columns that are x's
 
     def block(rows: slice) -> np.ndarray:
         t = rows.stop - rows.start
-        d = padded(x, (2 * rows.start + start[0], 2 * rows.stop + 2 + start[0]), (start[1], wo + 2 + start[1]))
-        d0, d1, d2, d3 = (d[:, k : k + 2 * t - 1 : 2].reshape(c, t, (wo + 2) * n) for k in range(4))
+        d = padded(x, (2 * rows.start + start[0], 2 * rows.stop + 2 + start[0]), (start[1] + left, start[1] + right))
+        d0, d1, d2, d3 = (d[:, k : k + 2 * t - 1 : 2].reshape(c, t, -1) for k in range(4))
         g = padded(gy, (2 * rows.start, 2 * rows.stop), (0, wo), slot=1).reshape(o, 2 * t, wo * n)
         g0, g1 = g[:, ::2], g[:, 1::2]
         q = rows_apart((o, t, wo * n), gy.dtype, slot=2)
         operand = rows_apart((c, t, (wo + 2) * n), gy.dtype, slot=3)
+        operand[..., : left * n] = 0
+        operand[..., right * n :] = 0
+        inner = operand[..., left * n : right * n]
+        a = q.reshape(groups, 1, o // groups, t, wo * n).swapaxes(2, 3)  # (G,1,T,O/G,Wo·N)
+        b = _three_shifts(operand, groups, wo, n)  # (G,3,T,C/G,Wo·N)
 
         def product() -> np.ndarray:
-            left = q.reshape(groups, 1, o // groups, t, wo * n).swapaxes(2, 3)  # (G,1,T,O/G,Wo·N)
-            right = _three_shifts(operand, groups, wo, n)  # (G,3,T,C/G,Wo·N)
-            return np.add.reduce(multiply_transposed(left, right), axis=2)  # (G,3,O/G,C/G)
+            return np.add.reduce(multiply_transposed(a, b), axis=2)  # (G,3,O/G,C/G)
 
         gk = np.empty((4, groups, 3, o // groups, c // groups), gy.dtype)
         np.copyto(q, g0)
-        np.subtract(d0, d2, out=operand)
+        np.subtract(d0, d2, out=inner)
         gk[0] = product()
         np.add(g0, g1, out=q)
-        np.add(d1, d2, out=operand)
+        np.add(d1, d2, out=inner)
         gk[1] = product()
         np.subtract(g0, g1, out=q)
-        np.subtract(d2, d1, out=operand)
+        np.subtract(d2, d1, out=inner)
         gk[2] = product()
         np.negative(g1, out=q)
-        np.subtract(d1, d3, out=operand)
+        np.subtract(d1, d3, out=inner)
         gk[3] = product()
         return gk
 
