@@ -1,0 +1,99 @@
+"""What every inspection needs: a model in evaluation mode whose parameters gather no gradient, and a look inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd import Tensor
+from minidl.device import Array, get_array_module
+from minidl.nn import Module
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer: its path in the model, what went in and what came out."""
+
+    path: str
+    module: Module
+    inputs: tuple[Any, ...]
+    output: Any
+
+
+@contextmanager
+def inspected(model: Module) -> Iterator[Module]:
+    """`model` in evaluation mode, its parameters without gradients; afterwards all is as it was.
+
+    Gradients then flow to what is asked for and nowhere else, and no `.grad` of a parameter changes.
+    """
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield model.eval().requires_grad_(False)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad = flag
+
+
+@contextmanager
+def watched(layers: Iterable[tuple[str, Module]]) -> Iterator[list[Call]]:
+    """A list that grows by a `Call` whenever one of `layers` has run."""
+    seen: list[Call] = []
+
+    def watching(path: str) -> Any:
+        return lambda module, inputs, output: seen.append(Call(path, module, inputs, output))
+
+    removals = [module.register_forward_hook(watching(path)) for path, module in layers]
+    try:
+        yield seen
+    finally:
+        for remove in removals:
+            remove()
+
+
+def images_for(model: Module, op: str, images: Any) -> Array:
+    """`images` as a batch in the dtype and on the device of `model`.
+
+    Raises:
+        ValueError: they have not four axes, or there is none.
+    """
+    parameter = next(model.parameters(), None)
+    array = np.asarray(images) if parameter is None else get_array_module(parameter.data).asarray(images)
+    if array.ndim != 4 or not len(array):
+        raise ValueError(f"{op}: images must have shape (N, C, H, W), N >= 1, got {array.shape}")
+    return array.astype(np.float32 if parameter is None else parameter.dtype)
+
+
+def is_map(value: Any) -> bool:
+    """Whether a layer's output is a batch of maps, (N, C, h, w)."""
+    return isinstance(value, Tensor) and value.ndim == 4
+
+
+def last_stage(calls: Iterable[Call]) -> str | None:
+    """The path whose output ends the last convolutional stage, or None if there is no map.
+
+    It is the last layer in a row of equal resolution that begins with the last layer that multiplies and gives a map of
+    more than one pixel: the block around a ResNet's last convolution, the relu after VGG's, before the pool.
+
+    Args:
+        calls: all calls of one forward pass, in the order in which they ended.
+    """
+    calls = list(calls)
+    maps = [i for i, call in enumerate(calls) if is_map(call.output) and call.path]
+    multiplying = [i for i in maps if hasattr(calls[i].module, "multiply_adds")] or maps
+    wide = [i for i in multiplying if max(calls[i].output.shape[2:]) > 1] or multiplying
+    if not wide:
+        return None
+    found = wide[-1]
+    size = calls[found].output.shape[2:]
+    for call in calls[found + 1 :]:
+        if not is_map(call.output) or call.output.shape[2:] != size or not call.path:
+            break
+        found += 1
+    return calls[found].path
