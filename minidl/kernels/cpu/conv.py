@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 from minidl.kernels.cpu import winograd
 from minidl.kernels.cpu.gemm import multiply, multiply_transposed
 from minidl.kernels.cpu.layout import chwn, nchw, padded, rows_apart
-from minidl.kernels.cpu.threads import run_blocks, scratch, split
+from minidl.kernels.cpu.threads import run_blocks, split
 from minidl.kernels.geometry import Padding, Pair, output_size, sides
 
 __all__ = ["correlate", "correlate_adjoint_w", "correlate_adjoint_x"]
