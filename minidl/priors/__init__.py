@@ -1,8 +1,9 @@
 """Parameters that derive from a prior, as layers."""
 
+from minidl.priors.basis_conv import BasisConv2d, filter_basis
 from minidl.priors.gaussian_conv import GaussianConv2d
 from minidl.priors.gaussian_pool import GaussianPool2d
 from minidl.priors.guidance import GlobalGuidance
 from minidl.priors.maxent_pool import MaxEntPool2d
 
-__all__ = ["GaussianConv2d", "GaussianPool2d", "GlobalGuidance", "MaxEntPool2d"]
+__all__ = ["BasisConv2d", "GaussianConv2d", "GaussianPool2d", "GlobalGuidance", "MaxEntPool2d", "filter_basis"]
