@@ -8,6 +8,7 @@ from scipy import ndimage, special
 
 from minidl import Tensor, ops
 from minidl.kernels import use_kernels
+from minidl.kernels.cpu.threads import use_threads
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 6, 7))
@@ -297,3 +298,24 @@ def test_sigma_is_found_from_either_side(start: float) -> None:
         (gsigma,) = gradients(y, y.data - target, sigma)
         sigma.data, sigma.grad = sigma.data - 0.01 * gsigma, None
     assert sigma.item() == pytest.approx(1.5, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(8, 12, 40, 33), (64, 6, 31, 32)])  # with the width turned, and not
+def test_threads_change_no_bit_and_large_maps_are_right(shape) -> None:
+    rng = np.random.default_rng(0)
+    x, gy = rng.normal(size=shape).astype(np.float32), rng.normal(size=shape).astype(np.float32)
+    sigma = rng.uniform(0.5, 2, shape[1]).astype(np.float32)
+    results = []
+    for threads in (1, 2, 4):
+        x_tensor, s_tensor = Tensor(x, requires_grad=True), Tensor(sigma, requires_grad=True)
+        with use_threads(threads):
+            y = ops.gaussian_filter(x_tensor, s_tensor, radius=4, border="wrap")
+            results.append([y.data, *gradients(y, gy, x_tensor, s_tensor)])
+    for result in results[1:]:
+        for a, b in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+    k, dk = sampled(sigma.astype(float), 4)
+    expected_y, expected_gx, gk_h, gk_w = blur(x.astype(float), gy.astype(float), k, k, "wrap")
+    np.testing.assert_allclose(results[0][0], expected_y, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(results[0][1], expected_gx, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(results[0][2], ((gk_h + gk_w) * dk).sum(-1), rtol=1e-4, atol=1e-2)

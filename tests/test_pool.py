@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from minidl import Tensor, ops
 from minidl.check.spec.pool import avg_pool2d_drawn, max_pool2d_drawn
 from minidl.kernels import use_kernels
+from minidl.kernels.cpu.threads import use_threads
 
 FORMS = ["reference", "array", "cpu"]
 
@@ -152,3 +153,22 @@ def test_layout_in_memory_changes_nothing() -> None:
     ]:
         for a, b in zip(run(op, x, **params), run(op, spatial_first, **params), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("op", "params"),
+    [
+        (ops.max_pool2d, {"kernel_size": 3, "stride": 2, "padding": 1}),
+        (ops.avg_pool2d, {"kernel_size": 3, "stride": 2, "padding": 1}),
+        (ops.adaptive_avg_pool2d, {"output_size": (7, 1)}),
+    ],
+)
+def test_threads_change_no_bit(op, params) -> None:
+    x = np.random.default_rng(0).normal(size=(8, 12, 64, 63)).astype(np.float32)  # several blocks
+    results = []
+    for threads in (1, 2, 4):
+        with use_threads(threads):
+            results.append(run(op, x, **params))
+    for y, gx in results[1:]:
+        np.testing.assert_array_equal(y, results[0][0])
+        np.testing.assert_array_equal(gx, results[0][1])

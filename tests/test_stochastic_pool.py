@@ -9,6 +9,7 @@ import pytest
 
 from minidl import Tensor, ops
 from minidl.kernels import use_kernels
+from minidl.kernels.cpu.threads import use_threads
 
 RNG = np.random.default_rng(0)
 # H, k, s, p, ceil, count padding
@@ -295,3 +296,32 @@ def test_maxent_ignores_padding_and_keeps_shifts() -> None:
     y, gx, _ = run(ops.maxent_pool2d, x, np.array(2.0), 3, 2, 1)
     assert (y < -5).all()
     assert gx.sum() == pytest.approx(cotangent(y).sum(), abs=1e-12)
+
+
+@pytest.mark.parametrize("op", [ops.gaussian_pool2d, ops.maxent_pool2d])
+def test_threads_change_no_bit(op) -> None:
+    rng = np.random.default_rng(0)
+    x, parameter = (rng.normal(size=shape).astype(np.float32) for shape in [(8, 12, 64, 63), (8, 12, 1, 1)])
+    results = []
+    for threads in (1, 2, 4):
+        with use_threads(threads):
+            results.append(run(op, x, parameter, 3, 2, 1))
+    for result in results[1:]:
+        for a, b in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_floored_variance_stays_floored_in_every_form() -> None:
+    """NaN is not taken for a small variance, and the mask of backward is that of forward, in float32 as in float64."""
+    for dtype in (np.float32, np.float64):
+        x = np.zeros((1, 3, 2, 2), dtype)
+        x[0, 1] = 1e-3 * np.array([[1, -1], [-1, 1]])  # v = ε to rounding
+        x[0, 2] = [[np.nan, 1], [2, 3]]
+        for form in ("reference", "array", "cpu"):
+            with use_kernels(form):
+                y, gx, _ = run(ops.gaussian_pool2d, x, np.ones((), dtype), 2)
+            gy = cotangent(y)
+            np.testing.assert_allclose(gx[0, 0], np.full((2, 2), gy[0, 0, 0, 0] / 4), rtol=1e-6)
+            assert np.isfinite(gx[0, 1]).all()
+            assert np.isnan(y[0, 2]).all()
+            assert np.isnan(gx[0, 2]).all()

@@ -132,19 +132,19 @@ class SeparableFilter(Function):
             self.masses = [a.sum(axis=-1, keepdims=True) for a in (a_h, a_w)]
             a_h, a_w = (a / n for a, n in zip((a_h, a_w), self.masses, strict=True))  # (12)
         self.t_h, self.t_w = a_h, a_w
-        self.z = self.kernels.along_width(x, self.t_w)  # (8)
-        return self.kernels.along_height(self.z, self.t_h)  # (8)
+        y, self.z = self.kernels.separable_map(x, self.t_h, self.t_w)  # (8)
+        return y
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_gk = self.needs_grad
-        q = self.kernels.along_height(gy, self.t_h.swapaxes(-1, -2))  # (9)
-        gx = self.kernels.along_width(q, self.t_w.swapaxes(-1, -2)) if needs_gx else None  # (9)
-        return gx, self._taps_gradient(gy, q) if needs_gk else None
+        gx, gt_h, gt_w = self.kernels.separable_map_adjoint(
+            gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk
+        )  # (9), (10)
+        return gx, self._taps_gradient(gt_h, gt_w) if needs_gk else None
 
-    def _taps_gradient(self, gy: Array, q: Array) -> Array:
+    def _taps_gradient(self, gt_h: Array, gt_w: Array) -> Array:
         xp = self.xp
-        gts = [self.kernels.along_height_adjoint_t(gy, self.z), self.kernels.along_width_adjoint_t(q, self.x)]  # (10)
-        gts = [sum_to(gt, t.shape) for gt, t in zip(gts, (self.t_h, self.t_w), strict=True)]  # (C,·,·) → (1,·,·)
+        gts = [sum_to(gt, t.shape) for gt, t in ((gt_h, self.t_h), (gt_w, self.t_w))]  # (C,·,·) → (C or 1,·,·)
         if self.inside:
             gts = [
                 (gt - (gt * t).sum(axis=-1, keepdims=True)) / n  # (13)

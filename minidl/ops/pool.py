@@ -88,7 +88,7 @@ class AvgPool2d(Function):
 
     def forward(self, x: Array, *, windows: Windows, divisor: np.ndarray) -> Array:
         self.x_shape, self.windows = x.shape, windows
-        self.divisor = self.xp.asarray(divisor, x.dtype)  # (Ho,Wo)
+        self.divisor = self.xp.asarray(divisor, x.dtype)  # (Ho,Wo) or (1,)
         return self.kernels.window_sum(x, *windows.place, windows.output_size) / self.divisor  # (3)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
@@ -131,6 +131,8 @@ def avg_pool2d(
         divisor = np.asarray(_check.integer("avg_pool2d", "divisor_override", divisor_override, minimum=1))
     else:
         divisor = where.counted() if count_include_pad else where.inside()
+    if (divisor == divisor.flat[0]).all():
+        divisor = divisor.flat[:1]  # one for all: broadcasting a grid of them would cost as much as the sums
     return AvgPool2d.apply(x, windows=where, divisor=divisor)
 
 
@@ -142,10 +144,10 @@ class AdaptiveAvgPool2d(Function):
             self.xp.asarray(averaging_matrix(length, count), x.dtype)
             for length, count in zip(x.shape[2:], output_size, strict=True)
         )
-        return self.kernels.along_height(self.kernels.along_width(x, self.b), self.a)  # (5)
+        return self.kernels.separable_map(x, self.a, self.b)[0]  # (5)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
-        return (self.kernels.along_width(self.kernels.along_height(gy, self.a.T), self.b.T),)  # (6)
+        return (self.kernels.separable_map(gy, self.a.T, self.b.T)[0],)  # (6)
 
 
 def adaptive_avg_pool2d(x: Any, output_size: Any) -> Tensor:

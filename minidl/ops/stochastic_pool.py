@@ -59,25 +59,21 @@ class GaussianPool2d(Function):
     def forward(
         self, x: Array, eta: Array, *, windows: Windows, divisor: np.ndarray, outside: np.ndarray | None, eps: float
     ) -> Array:
-        xp = self.xp
-        self.x, self.eta, self.windows = x, eta, windows
-        self.divisor = xp.asarray(divisor, x.dtype)  # (Ho,Wo)
-        zeros = None if outside is None else xp.asarray(outside, x.dtype)
-        self.mean, v = self.kernels.window_moments(x, self.divisor, zeros, *windows.place, windows.output_size)  # (1)
-        self.alive = v.real > eps
-        self.s = xp.sqrt(xp.where(self.alive, v, eps))  # (2)
-        return self.mean + eta * self.s  # (3)
+        self.x, self.eta, self.windows, self.eps = x, eta, windows, eps
+        self.divisor = self.xp.asarray(divisor, x.dtype)  # (Ho,Wo)
+        zeros = None if outside is None else self.xp.asarray(outside, x.dtype)
+        y, self.mean, self.s = self.kernels.gaussian_pool(
+            x, eta, self.divisor, zeros, eps, *windows.place, windows.output_size
+        )  # (1)-(3)
+        return y
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_geta = self.needs_grad
-        geta = sum_to(gy * self.s, self.eta.shape) if needs_geta else None  # (4)
         gx = None
         if needs_gx:
-            gv = self.alive * (self.eta * gy / (2 * self.s))  # (5)
-            gx = self.kernels.window_moments_adjoint(
-                gy, gv, self.x, self.mean, self.divisor, *self.windows.place
-            )  # (6)
-        return gx, geta
+            kept = self.eta, self.x, self.mean, self.s, self.divisor, self.eps
+            gx = self.kernels.gaussian_pool_adjoint(gy, *kept, *self.windows.place)  # (5), (6)
+        return gx, sum_to(gy * self.s, self.eta.shape) if needs_geta else None  # (4)
 
 
 def gaussian_pool2d(

@@ -1,37 +1,53 @@
-"""A small matrix along one axis of a map: the readable form, for NumPy and CuPy.
+"""A small matrix along each axis of a map: the readable form, for NumPy and CuPy.
 
-    along_height   Y = T X        columns of the map are mixed          T (Ho, H) or, one a channel, (C, Ho, H)
-    along_width    Y = X Tᵀ       rows of the map are mixed             T (Wo, W) or (C, Wo, W)
+    Z = X T_wᵀ         rows of the map are mixed            T_w (Wo, W), (1, Wo, W) or, one a channel, (C, Wo, W)
+    Y = T_h Z          columns of the map are mixed         T_h (Ho, H), (1, Ho, H) or (C, Ho, H)
 
-The adjoint in x is the same routine with Tᵀ.  Any linear map that is separable, whatever it does at the border, is
-one of each: blurs, adaptive averages.
+Any linear map that is separable, whatever it does at the border, is one of these: blurs, adaptive averages.
 """
 
 from __future__ import annotations
 
 from minidl.device import Array
 
-__all__ = ["along_height", "along_height_adjoint_t", "along_width", "along_width_adjoint_t"]
+__all__ = ["separable_map", "separable_map_adjoint"]
 
 
-def along_height(x: Array, t: Array) -> Array:
-    """y[n,c,i,j] = Σ_h t[(c),i,h] x[n,c,h,j]: (N, C, H, W) → (N, C, Ho, W)."""
-    return t @ x  # (C,Ho,H)(N,C,H,W)
+def separable_map(x: Array, t_h: Array, t_w: Array) -> tuple[Array, Array]:
+    """Y = T_h X T_wᵀ of every map, and Z = X T_wᵀ.
+
+    Args:
+        x: (N, C, H, W).
+        t_h, t_w: the matrices, of one dtype with x.
+
+    Returns:
+        Y (N, C, Ho, Wo) and Z (N, C, H, Wo).
+    """
+    z = x @ t_w.swapaxes(-1, -2)  # (N,C,H,W)(C,W,Wo)
+    return t_h @ z, z  # (C,Ho,H)(N,C,H,Wo)
 
 
-def along_width(x: Array, t: Array) -> Array:
-    """y[n,c,i,j] = Σ_w t[(c),j,w] x[n,c,i,w]: (N, C, H, W) → (N, C, H, Wo)."""
-    return x @ t.swapaxes(-1, -2)  # (N,C,H,W)(C,W,Wo)
+def separable_map_adjoint(
+    gy: Array, x: Array, z: Array, t_h: Array, t_w: Array, needs_gx: bool, needs_gt: bool
+) -> tuple[Array | None, Array | None, Array | None]:
+    """gX = Q T_w with Q = T_hᵀ gY; gT_h = Σ_n gY Zᵀ and gT_w = Σ_n Qᵀ X of every channel.
+
+    Args:
+        gy: (N, C, Ho, Wo).
+        x, z, t_h, t_w: as in `separable_map`, and what it returned.
+        needs_gx, needs_gt: which gradients are wanted; None stands for the others.
+
+    Returns:
+        gX (N, C, H, W), gT_h (C, Ho, H) and gT_w (C, Wo, W): one a channel, shared or not.
+    """
+    q = t_h.swapaxes(-1, -2) @ gy  # (C,H,Ho)(N,C,Ho,Wo)
+    gx = q @ t_w if needs_gx else None  # (N,C,H,Wo)(C,Wo,W)
+    if not needs_gt:
+        return gx, None, None
+    return gx, _rows(gy) @ _rows(z).swapaxes(1, 2), _rows(q.swapaxes(2, 3)) @ _rows(x.swapaxes(2, 3)).swapaxes(1, 2)
 
 
-def along_height_adjoint_t(gy: Array, x: Array) -> Array:
-    """gt[c,i,h] = Σ_nj gy[n,c,i,j] x[n,c,h,j]: (C, Ho, H)."""
-    c, out, length = x.shape[1], gy.shape[2], x.shape[2]
-    gy_rows = gy.transpose(1, 2, 0, 3).reshape(c, out, -1)  # (N,C,Ho,W) → (C,Ho,N·W)
-    x_rows = x.transpose(1, 2, 0, 3).reshape(c, length, -1)  # (N,C,H,W) → (C,H,N·W)
-    return gy_rows @ x_rows.swapaxes(1, 2)
-
-
-def along_width_adjoint_t(gy: Array, x: Array) -> Array:
-    """gt[c,j,w] = Σ_ni gy[n,c,i,j] x[n,c,i,w]: (C, Wo, W)."""
-    return along_height_adjoint_t(gy.swapaxes(2, 3), x.swapaxes(2, 3))
+def _rows(x: Array) -> Array:
+    """(N, C, H, W) → (C, H, N·W)."""
+    n, c, h, w = x.shape
+    return x.transpose(1, 2, 0, 3).reshape(c, h, n * w)

@@ -19,10 +19,10 @@ from minidl.device import Array, get_array_module
 from minidl.kernels.geometry import Pair, taps_inside
 
 __all__ = [
+    "gaussian_pool",
+    "gaussian_pool_adjoint",
     "window_max",
     "window_max_adjoint",
-    "window_moments",
-    "window_moments_adjoint",
     "window_samples",
     "window_samples_adjoint",
     "window_sum",
@@ -106,50 +106,62 @@ def window_max_adjoint(
     return gx
 
 
-def window_moments(
+def gaussian_pool(
     x: Array,
+    eta: Array,
     divisor: Array,
     outside: Array | None,
+    eps: float,
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
     output_size: Pair,
-) -> tuple[Array, Array]:
-    """Mean and variance of every window, in two passes: E[x²] - μ² would cancel where |μ| ≫ √v.
+) -> tuple[Array, Array, Array]:
+    """Y = μ + η s, the mean and the deviation of every window, in two looks: E[x²] - μ² cancels where |μ| ≫ s.
 
-        μ = Σ x / P,      v = [Σ (x - μ)² + n₀ μ²] / P
+        μ = Σ x / P,      v = [Σ (x - μ)² + n₀ μ²] / P,      s = √max(v, ε)
 
     Args:
         x: (N, C, H, W).
+        eta: η, broadcasts to the output.
         divisor: P, (Ho, Wo), of the dtype of x.
         outside: n₀, how many zeros of the padding count as samples, (Ho, Wo); None for none.
+        eps: ε > 0.
 
     Returns:
-        μ and v, both (N, C, Ho, Wo).
+        Y, μ and s, each (N, C, Ho, Wo).
     """
+    xp = get_array_module(x)
     mean = window_sum(x, kernel_size, stride, padding, output_size) / divisor
-    total = get_array_module(x).zeros_like(mean) if outside is None else outside * mean * mean
+    total = xp.zeros_like(mean) if outside is None else outside * mean * mean
     for _, outputs, samples in _taps(x.shape, kernel_size, stride, padding, (1, 1), output_size):
         centred = x[samples] - mean[outputs]
         total[outputs] += centred * centred
-    return mean, total / divisor
+    v = total / divisor
+    deviation = xp.sqrt(xp.where(v.real <= eps, eps, v))  # not "where v > ε": NaN stays
+    return mean + deviation * eta, mean, deviation
 
 
-def window_moments_adjoint(
-    gmean: Array,
-    gvariance: Array,
+def gaussian_pool_adjoint(
+    gy: Array,
+    eta: Array,
     x: Array,
     mean: Array,
+    deviation: Array,
     divisor: Array,
+    eps: float,
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
 ) -> Array:
-    """gx[n,c,·] = Σ [gμ + 2 gv (x - μ)] / P over the windows on the sample."""
-    gx = get_array_module(x).zeros_like(x)
-    gmean, slope = gmean / divisor, 2 * gvariance / divisor
+    """gx[n,c,·] = Σ [gY + 2 gv (x - μ)] / P over the windows on the sample, gv = [s > √ε] η gY / 2s."""
+    xp = get_array_module(x)
+    gx = xp.zeros_like(x)
+    floor = xp.sqrt(xp.asarray(eps, x.dtype))  # s itself where v <= ε, to the last bit
+    offset = gy / divisor
+    slope = xp.where(deviation <= floor, 0, offset * eta / deviation)  # 2 gv / P
     for _, outputs, samples in _taps(x.shape, kernel_size, stride, padding, (1, 1), mean.shape[2:]):
-        gx[samples] += gmean[outputs] + slope[outputs] * (x[samples] - mean[outputs])
+        gx[samples] += offset[outputs] + slope[outputs] * (x[samples] - mean[outputs])
     return gx
 
 

@@ -1,81 +1,136 @@
-"""A small matrix along one axis of a map, as matrix products on threads.
+"""A small matrix along each axis of a map, as matrix products on threads.
 
-In physical order C, H, W, N the product along the height is one (Ho, H) (H, W·N) a channel, along the width one
-(Wo, W) (W, N) a row.  A block is a few channels.
+In physical order C, H, W, N a matrix along the height is one product (Ho, H) (H, W·N) a channel, one along the width
+a product (Wo, W) (W, N) a row.  Where these are thin or T is large the block is turned to C, W, H, N, each position
+moved as one item, and the width is as the height.  The large matrices of blurs are banded: their rows are taken a few
+at a time, with those columns alone that they have something in.
+
+A block is a few channels, and stays in cache from the first product to the last.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from minidl.kernels.cpu.gemm import multiply, multiply_transposed
-from minidl.kernels.cpu.layout import chwn, nchw
-from minidl.kernels.cpu.threads import run_blocks, split
+from minidl.kernels.cpu.layout import chwn, items, nchw
+from minidl.kernels.cpu.threads import run_blocks, scratch, split
 
-__all__ = ["along_height", "along_height_adjoint_t", "along_width", "along_width_adjoint_t"]
+__all__ = ["separable_map", "separable_map_adjoint"]
 
-_BLOCK = 1 << 19  # elements of x in a block
+_BLOCK = 1 << 17  # elements of x in a block
+_LARGE, _BAND = 32, 16  # matrices with more rows are taken so many rows at a time
+_THIN = 64  # images in a batch
 
-
-def along_height(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """As `array.along_height`."""
-    n, c, h, w = x.shape
-    dtype = np.result_type(x, t)
-    columns, t = chwn(x, dtype).reshape(c, h, w * n), _by_channel(t, c, dtype)  # (C,H,W,N) → (C,H,W·N)
-    y = np.empty((c, t.shape[1], w * n), dtype)
-
-    def block(s: slice) -> None:
-        multiply(t[s], columns[s], y[s])  # (C,Ho,H)(C,H,W·N)
-
-    run_blocks(block, _blocks(columns))
-    return nchw(y.reshape(c, -1, w, n))
+Bands: TypeAlias = list[tuple[slice, slice, np.ndarray]]  # rows, columns, and the matrices (1 or C, ·, ·) there
 
 
-def along_width(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """As `array.along_width`."""
-    n, c, h, _ = x.shape
-    dtype = np.result_type(x, t)
-    rows, t = chwn(x, dtype), _by_channel(t, c, dtype)
-    y = np.empty((c, h, t.shape[1], n), dtype)
+def separable_map(x: np.ndarray, t_h: np.ndarray, t_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `array.separable_map`."""
+    dtype = np.result_type(x, t_h, t_w)
+    x, by_row, by_column = chwn(x, dtype), _bands(t_h, dtype), _bands(t_w, dtype)
+    c, h, _, n = x.shape
+    z = np.empty((c, h, t_w.shape[-2], n), dtype)
+    y = np.empty((c, t_h.shape[-2], *z.shape[2:]), dtype)
 
     def block(s: slice) -> None:
-        multiply(t[s, None], rows[s], y[s])  # (C,1,Wo,W)(C,H,W,N)
-
-    run_blocks(block, _blocks(rows))
-    return nchw(y)
-
-
-def along_height_adjoint_t(gy: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """As `array.along_height_adjoint_t`."""
-    dtype = np.result_type(gy, x)
-    gy, x = (chwn(a, dtype).reshape(a.shape[1], a.shape[2], -1) for a in (gy, x))  # (C,H,W,N) → (C,H,W·N)
-    gt = np.empty((len(x), gy.shape[1], x.shape[1]), dtype)
-
-    def block(s: slice) -> None:
-        gt[s] = multiply_transposed(gy[s], x[s])  # (C,Ho,W·N)(C,W·N,H)
+        if _turns(x, t_w):
+            z_turned = scratch((len(z[s]), z.shape[2], h, n), dtype, slot=1)
+            _along_height(by_column, s, _turned(x[s], slot=0), z_turned)
+            np.copyto(items(z[s]), items(z_turned).swapaxes(1, 2))
+        else:
+            _along_width(by_column, s, x[s], z[s])
+        _along_height(by_row, s, z[s], y[s])
 
     run_blocks(block, _blocks(x))
-    return gt
+    return nchw(y), nchw(z)
 
 
-def along_width_adjoint_t(gy: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """As `array.along_width_adjoint_t`."""
-    dtype = np.result_type(gy, x)
-    gy, x = chwn(gy, dtype), chwn(x, dtype)
-    gt = np.empty((len(x), gy.shape[2], x.shape[2]), dtype)
+def separable_map_adjoint(
+    gy: np.ndarray,
+    x: np.ndarray,
+    z: np.ndarray,
+    t_h: np.ndarray,
+    t_w: np.ndarray,
+    needs_gx: bool,
+    needs_gt: bool,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """As `array.separable_map_adjoint`."""
+    dtype = np.result_type(gy, x, t_h, t_w)
+    gy, x, z = (chwn(a, dtype) for a in (gy, x, z))
+    by_row, by_column = (_bands(t.swapaxes(-1, -2), dtype) for t in (t_h, t_w))
+    gx = np.empty_like(x) if needs_gx else None
+    gt_h, gt_w = (np.empty((len(x), *t.shape[-2:]), dtype) if needs_gt else None for t in (t_h, t_w))
 
     def block(s: slice) -> None:
-        gt[s] = multiply_transposed(gy[s], x[s]).sum(axis=1)  # (C,H,Wo,N)(C,H,N,W)
+        q = scratch(z[s].shape, dtype, slot=0)
+        _along_height(by_row, s, gy[s], q)
+        if gt_h is not None:
+            gt_h[s] = multiply_transposed(_rows(gy[s]), _rows(z[s]))
+        if not _turns(x, t_w):
+            if gx is not None:
+                _along_width(by_column, s, q, gx[s])
+            if gt_w is not None:
+                np.add.reduce(np.matmul(q, x[s].swapaxes(2, 3)), axis=1, out=gt_w[s])  # (C,H,Wo,N)(C,H,N,W)
+            return
+        q = _turned(q, slot=1)
+        if gx is not None:
+            gx_turned = scratch((len(q), x.shape[2], *q.shape[2:]), dtype, slot=0)
+            _along_height(by_column, s, q, gx_turned)
+            np.copyto(items(gx[s]), items(gx_turned).swapaxes(1, 2))
+        if gt_w is not None:
+            gt_w[s] = multiply_transposed(_rows(q), _rows(_turned(x[s], slot=0)))
 
     run_blocks(block, _blocks(x))
-    return gt
+    return None if gx is None else nchw(gx), gt_h, gt_w
 
 
-def _by_channel(t: np.ndarray, channels: int, dtype: np.dtype) -> np.ndarray:
-    """T (M, K), (1, M, K) or (C, M, K) as (C, M, K): a view that repeats it where it is shared."""
-    return np.broadcast_to(np.ascontiguousarray(t, dtype), (channels, *t.shape[-2:]))
+def _turns(x: np.ndarray, t_w: np.ndarray) -> bool:
+    """Whether the width of x (C, H, W, N) is better turned to be the height."""
+    return x.shape[3] < _THIN or max(t_w.shape[-2:]) > _LARGE
+
+
+def _bands(t: np.ndarray, dtype: np.dtype) -> Bands:
+    """T (M, K), (1, M, K) or (C, M, K) in bands of rows; whole if it is small."""
+    t = np.ascontiguousarray(t.reshape(-1, *t.shape[-2:]), dtype)  # (M,K) → (1,M,K)
+    if max(t.shape[1:]) <= _LARGE:
+        return [(slice(None), slice(None), t)]
+    bands = []
+    for i in range(0, t.shape[1], _BAND):
+        rows = slice(i, i + _BAND)
+        used = np.flatnonzero((t[:, rows] != 0).any(axis=(0, 1)))
+        columns = slice(used[0], used[-1] + 1) if len(used) else slice(0, 1)
+        bands.append((rows, columns, np.ascontiguousarray(t[:, rows, columns])))
+    return bands
+
+
+def _along_height(bands: Bands, s: slice, x: np.ndarray, y: np.ndarray) -> None:
+    """y = T x along axis 1, for the channels s."""
+    for rows, columns, t in bands:
+        multiply(t[s] if len(t) > 1 else t, _rows(x)[:, columns], _rows(y)[:, rows])
+
+
+def _along_width(bands: Bands, s: slice, x: np.ndarray, y: np.ndarray) -> None:
+    """y = T x along axis 2, for the channels s."""
+    for rows, columns, t in bands:
+        multiply((t[s] if len(t) > 1 else t)[:, None], x[:, :, columns], y[:, :, rows])  # (C,1,Wo,W)(C,H,W,N)
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    """(C, H, W, N) → (C, H, W·N)."""
+    return x.reshape(*x.shape[:2], -1)
+
+
+def _turned(x: np.ndarray, slot: int) -> np.ndarray:
+    """(C, H, W, N) → (C, W, H, N), in scratch."""
+    c, h, w, n = x.shape
+    turned = scratch((c, w, h, n), x.dtype, slot)
+    np.copyto(items(turned), items(x).swapaxes(1, 2))
+    return turned
 
 
 def _blocks(x: np.ndarray) -> list[slice]:
-    """Slices of the channels of x (C, …)."""
-    return split(len(x), at_most=_BLOCK // max(x.size // max(len(x), 1), 1)) if len(x) else []
+    """Slices of the channels of x (C, H, W, N)."""
+    return split(len(x), at_most=_BLOCK // (x.size // len(x))) if x.size else []

@@ -1,52 +1,55 @@
-"""Sums, maxima and moments of sliding windows on threads.
+"""Sums, maxima, Gaussian pooling and samples of sliding windows on threads; `grid` says where the windows lie.
 
-In physical order C, H, W, N a tap (u, v) of all windows lies on runs of N elements, a row tap u on runs of W·N.  A
-block is a few channels.  Sums go by rows first, then by columns, k + k additions for k²; so do their adjoints, which
-gather: samples of one residue modulo the stride are reached by the same taps, so that each sample is written once.
+A block is a few channels in physical order C, H, W, N, and stays in cache from the first look at it to the last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import numpy as np
 
 from minidl.kernels.array import window as array
+from minidl.kernels.cpu.grid import (
+    MORE_PARTS,
+    add_up,
+    carved,
+    empty_parts,
+    grid_of,
+    join,
+    over_channels,
+    parted,
+    total_of,
+)
 from minidl.kernels.cpu.layout import chwn, empty
-from minidl.kernels.cpu.threads import run_blocks, scratch, split
-from minidl.kernels.geometry import Pair, taps_inside
+from minidl.kernels.cpu.threads import scratch
+from minidl.kernels.geometry import Pair
 
 __all__ = [
+    "gaussian_pool",
+    "gaussian_pool_adjoint",
     "window_max",
     "window_max_adjoint",
-    "window_moments",
-    "window_moments_adjoint",
+    "window_samples",
+    "window_samples_adjoint",
     "window_sum",
     "window_sum_adjoint",
 ]
 
-_BLOCK = 1 << 19  # elements of x in a block
-Spans = list[tuple[slice, slice]]  # (where to, where from), along one axis
+_BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 
 
 def window_sum(x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, output_size: Pair) -> np.ndarray:
     """As `array.window_sum`."""
     x = chwn(x)
     y = empty((x.shape[3], x.shape[0], *output_size), x.dtype)
-    rows, columns = _spans(x.shape, kernel_size, stride, padding, output_size)
-    to = chwn(y)
+    grid, to = grid_of(x.shape[1:3], kernel_size, stride, padding, output_size), chwn(y)
 
     def block(s: slice) -> None:
-        _window_sum(x[s], rows, columns, to[s])
+        rows = scratch((len(x[s]), output_size[0], *x.shape[2:]), x.dtype)
+        grid.sum_rows(x[s], rows)
+        grid.sum_columns(parted(rows, stride[1]), to[s])
 
-    _over_channels(block, x)
+    over_channels(block, x)
     return y
-
-
-def _window_sum(x: np.ndarray, rows: Spans, columns: Spans, y: np.ndarray) -> None:
-    summed = scratch((len(x), y.shape[1], *x.shape[2:]), x.dtype)
-    _gather(x, rows, summed, axis=1)
-    _gather(summed, columns, y, axis=2)
 
 
 def window_sum_adjoint(
@@ -55,17 +58,14 @@ def window_sum_adjoint(
     """As `array.window_sum_adjoint`."""
     gx = empty(x_shape, gy.dtype)
     gy, to = chwn(gy), chwn(gx)
-    by_row = _residues(x_shape[2], gy.shape[1], kernel_size[0], stride[0], padding[0])
-    by_column = _residues(x_shape[3], gy.shape[2], kernel_size[1], stride[1], padding[1])
+    grid = grid_of(to.shape[1:3], kernel_size, stride, padding, gy.shape[1:3])
 
     def block(s: slice) -> None:
-        spread = scratch((*gy[s].shape[:2], *to.shape[2:]), gy.dtype)
-        for samples, spans in by_column:
-            _gather(gy[s], spans, spread[:, :, samples], axis=2)
-        for samples, spans in by_row:
-            _gather(spread, spans, to[s, samples], axis=1)
+        rows = grid.spread_columns(gy[s], slot=0)
+        for samples, terms in grid.rows_of(rows):
+            add_up(terms, to[s, samples])
 
-    _over_channels(block, to)
+    over_channels(block, to)
     return gx
 
 
@@ -73,27 +73,33 @@ def window_max(
     x: np.ndarray, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, output_size: Pair
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `array.window_max`."""
-    if np.iscomplexobj(x):  # derivatives by complex step
+    if np.iscomplexobj(x) or kernel_size[0] * kernel_size[1] > 256:  # complex: derivatives by complex step
         return array.window_max(x, kernel_size, stride, padding, dilation, output_size)
-    x = chwn(x)
-    y = empty((x.shape[3], x.shape[0], *output_size), x.dtype)
-    index = empty(y.shape, array.index_dtype(kernel_size))
-    taps = list(_taps(x.shape, kernel_size, stride, padding, dilation, output_size))
-    to_y, to_index = chwn(y), chwn(index)
+    logical, x = x, chwn(x)
+    y, index = (empty((x.shape[3], x.shape[0], *output_size), dtype) for dtype in (x.dtype, np.uint8))
+    grid, to_y, to_index = (
+        grid_of(x.shape[1:3], kernel_size, stride, padding, output_size, dilation),
+        chwn(y),
+        chwn(index),
+    )
+    taps = grid.taps
 
     def block(s: slice) -> None:
-        x_s, y_s, index_s = x[s], to_y[s], to_index[s]
+        parts, y_s, index_s = parted(x[s], stride[1]), to_y[s], to_index[s]
         y_s.fill(-np.inf)
-        for tap, outputs, _ in reversed(taps):
+        for tap, outputs, _, _ in reversed(taps):
             index_s[outputs] = tap  # ends as the first tap inside, which stands where every value is -inf
-        for tap, outputs, samples in taps:
-            value, best = x_s[samples], y_s[outputs]
-            better = np.greater(value, best, out=scratch(best.shape, bool))
-            np.logical_or(better, value != value, out=better)
-            np.copyto(best, value, where=better)
-            np.copyto(index_s[outputs], tap, where=better)
+        for tap, outputs, p, samples in taps:
+            value, best = parts[p][samples], y_s[outputs]
+            better = np.greater(value, best, out=scratch(best.shape, bool)).view(np.uint8)
+            np.maximum(value, best, out=best)
+            np.multiply(better, np.uint8(tap), out=better)  # 0 or the tap: taps come in rising order, so that
+            np.maximum(index_s[outputs], better, out=index_s[outputs])  # the larger is the later
+        if np.isnan(y_s).any():  # which no number is greater than: `better` did not see it
+            channels = logical[:, s]
+            index[:, s] = array.window_max(channels, kernel_size, stride, padding, dilation, output_size)[1]
 
-    _over_channels(block, x)
+    over_channels(block, x)
     return y, index
 
 
@@ -107,151 +113,159 @@ def window_max_adjoint(
     dilation: Pair,
 ) -> np.ndarray:
     """As `array.window_max_adjoint`."""
-    gx = empty(x_shape, gy.dtype)
+    if gy.dtype not in _BITS:
+        return array.window_max_adjoint(gy, index, x_shape, kernel_size, stride, padding, dilation)
+    bits, gx = _BITS[gy.dtype], empty(x_shape, gy.dtype)
     gy, index, to = chwn(gy), chwn(index), chwn(gx)
-    taps = list(_taps(to.shape, kernel_size, stride, padding, dilation, gy.shape[1:3]))
+    grid = grid_of(to.shape[1:3], kernel_size, stride, padding, gy.shape[1:3], dilation)
+    taps = grid.taps
 
     def block(s: slice) -> None:
-        gx_s, gy_s, index_s = to[s], gy[s], index[s]
-        gx_s.fill(0)
-        for tap, outputs, samples in taps:
+        gy_s, index_s, parts = gy[s], index[s], empty_parts(to[s], stride[1])
+        for part in parts:
+            part.fill(0)
+        for tap, outputs, p, samples in taps:
             won = np.equal(index_s[outputs], tap, out=scratch(gy_s[outputs].shape, bool))
             mine = scratch(won.shape, gy.dtype, slot=1)
-            mine.fill(0)
-            np.copyto(mine, gy_s[outputs], where=won)  # not gy · won: 0 · NaN is NaN
-            gx_s[samples] += mine
+            np.multiply(gy_s[outputs].view(bits), won, out=mine.view(bits))  # the bits times 0 or 1: 0 · NaN is 0
+            parts[p][samples] += mine
+        join(parts, to[s], stride[1])
 
-    _over_channels(block, to)
+    over_channels(block, to)
     return gx
 
 
-def window_moments(
+def gaussian_pool(
     x: np.ndarray,
+    eta: np.ndarray,
     divisor: np.ndarray,
     outside: np.ndarray | None,
+    eps: float,
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
     output_size: Pair,
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `array.window_moments`."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `array.gaussian_pool`."""
+    if np.iscomplexobj(x) or np.iscomplexobj(eta):  # derivatives by complex step
+        return array.gaussian_pool(x, eta, divisor, outside, eps, kernel_size, stride, padding, output_size)
     x = chwn(x)
-    mean, variance = (empty((x.shape[3], x.shape[0], *output_size), x.dtype) for _ in range(2))
-    rows, columns = _spans(x.shape, kernel_size, stride, padding, output_size)
-    taps = list(_taps(x.shape, kernel_size, stride, padding, (1, 1), output_size))
-    to_mean, to_variance = chwn(mean), chwn(variance)
-    divisor = divisor[..., None]  # (Ho,Wo,1)
+    n, dtype = x.shape[3], x.dtype
+    y, mean, deviation = (empty((n, len(x), *output_size), dtype) for _ in range(3))
+    grid = grid_of(x.shape[1:3], kernel_size, stride, padding, output_size)
+    taps, outputs = grid.taps, [chwn(a) for a in (y, mean, deviation)]
+    eta, divisor = _along(eta, outputs[0].shape), _dense(divisor, n)
+    outside = None if outside is None else _dense(outside, n)
+    floor, infinity = dtype.type(eps), dtype.type(np.inf)
 
     def block(s: slice) -> None:
-        x_s, mean_s, total = x[s], to_mean[s], to_variance[s]
-        _window_sum(x_s, rows, columns, mean_s)
+        y_s, mean_s, v = (a[s] for a in outputs)
+        parts = parted(x[s], stride[1])
+        rows = carved(MORE_PARTS, [(len(v), output_size[0], *p.shape[2:]) for p in parts], dtype)
+        for part, summed in zip(parts, rows, strict=True):
+            grid.sum_rows(part, summed)
+        grid.sum_columns(rows, mean_s)
         mean_s /= divisor
         if outside is None:
-            total.fill(0)
+            v.fill(0)
         else:
-            np.multiply(mean_s, mean_s, out=total)
-            total *= outside[..., None]
-        for _, outputs, samples in taps:
-            centred = scratch(mean_s[outputs].shape, x.dtype)
-            np.subtract(x_s[samples], mean_s[outputs], out=centred)
+            np.multiply(mean_s, mean_s, out=v)
+            v *= outside
+        for _, at, p, samples in taps:
+            centred = np.subtract(parts[p][samples], mean_s[at], out=scratch(v[at].shape, dtype))
             np.multiply(centred, centred, out=centred)
-            total[outputs] += centred
-        total /= divisor
+            v[at] += centred
+        v /= divisor
+        np.clip(v, floor, infinity, out=v)
+        np.sqrt(v, out=v)
+        np.multiply(v, eta[s] if len(eta) > 1 else eta, out=y_s)
+        y_s += mean_s
 
-    _over_channels(block, x)
-    return mean, variance
+    over_channels(block, x)
+    return y, mean, deviation
 
 
-def window_moments_adjoint(
-    gmean: np.ndarray,
-    gvariance: np.ndarray,
+def gaussian_pool_adjoint(
+    gy: np.ndarray,
+    eta: np.ndarray,
     x: np.ndarray,
     mean: np.ndarray,
+    deviation: np.ndarray,
     divisor: np.ndarray,
+    eps: float,
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
 ) -> np.ndarray:
-    """As `array.window_moments_adjoint`."""
+    """As `array.gaussian_pool_adjoint`, as gx = a + b x with a and b spread from the windows to the samples."""
     gx = empty(x.shape, x.dtype)
-    gmean, gvariance, x, mean, to = (chwn(a) for a in (gmean, gvariance, x, mean, gx))
-    taps = list(_taps(x.shape, kernel_size, stride, padding, (1, 1), mean.shape[1:3]))
-    divisor = divisor[..., None]  # (Ho,Wo,1)
+    gy, x, mean, deviation, to = (chwn(a) for a in (gy, x, mean, deviation, gx))
+    grid = grid_of(x.shape[1:3], kernel_size, stride, padding, gy.shape[1:3])
+    eta, divisor, floor = _along(eta, gy.shape), _dense(divisor, x.shape[3]), np.sqrt(x.dtype.type(eps))
 
     def block(s: slice) -> None:
-        x_s, gx_s, mean_s = x[s], to[s], mean[s]
-        offset = np.divide(gmean[s], divisor, out=scratch(mean_s.shape, x.dtype))
-        slope = np.divide(gvariance[s], divisor / 2, out=scratch(mean_s.shape, x.dtype, slot=1))
-        gx_s.fill(0)
-        for _, outputs, samples in taps:
-            part = scratch(mean_s[outputs].shape, x.dtype, slot=2)
-            np.subtract(x_s[samples], mean_s[outputs], out=part)
-            np.multiply(part, slope[outputs], out=part)
-            np.add(part, offset[outputs], out=part)
-            gx_s[samples] += part
+        share = np.divide(gy[s], divisor, out=scratch(gy[s].shape, x.dtype))
+        b = np.multiply(share, eta[s] if len(eta) > 1 else eta, out=scratch(share.shape, x.dtype, slot=1))
+        b /= deviation[s]
+        dead = np.less_equal(deviation[s], floor, out=scratch(b.shape, bool, slot=2))
+        b *= np.logical_not(dead, out=dead)
+        b_rows = grid.spread_columns(b, slot=3)
+        b *= mean[s]
+        a_rows = grid.spread_columns(np.subtract(share, b, out=b), slot=4)
+        for (samples, a_terms), (_, b_terms) in zip(grid.rows_of(a_rows), grid.rows_of(b_rows), strict=True):
+            gx_s = to[s, samples]
+            np.multiply(x[s, samples], total_of(b_terms, gx_s.shape, x.dtype, slot=5), out=gx_s)
+            gx_s += total_of(a_terms, gx_s.shape, x.dtype, slot=5)
 
-    _over_channels(block, x)
+    over_channels(block, x)
     return gx
 
 
-def _over_channels(block: Callable[[slice], None], x: np.ndarray) -> None:
-    """Run `block` on slices of the channels of x (C, H, W, N)."""
-    if x.size:
-        run_blocks(block, split(len(x), at_most=_BLOCK // (x.size // len(x))))
+def window_samples(
+    x: np.ndarray, fill: float, kernel_size: Pair, stride: Pair, padding: Pair, output_size: Pair
+) -> np.ndarray:
+    """As `array.window_samples`."""
+    x = chwn(x)
+    t = np.full((kernel_size[0] * kernel_size[1], len(x), *output_size, x.shape[3]), fill, x.dtype)
+    grid = grid_of(x.shape[1:3], kernel_size, stride, padding, output_size)
+
+    def block(s: slice) -> None:
+        parts = parted(x[s], stride[1])
+        for tap, outputs, p, samples in grid.taps:
+            t[tap, s][outputs] = parts[p][samples]
+
+    over_channels(block, x)
+    return t.transpose(0, 4, 1, 2, 3)  # (T,C,Ho,Wo,N) → (T,N,C,Ho,Wo)
 
 
-def _gather(x: np.ndarray, spans: Spans, y: np.ndarray, axis: int) -> None:
-    """y = Σ over `spans` of x at `from`, added at `to`; each an index along `axis`."""
-    lead = (slice(None),) * axis
-    whole = [(to, at) for to, at in spans if (to.start, to.stop) == (0, y.shape[axis])]
-    parts = [span for span in spans if span not in whole]
-    if len(whole) > 1:
-        np.add(x[(*lead, whole[0][1])], x[(*lead, whole[1][1])], out=y)
-    elif whole:
-        np.copyto(y, x[(*lead, whole[0][1])])
-    else:
-        y.fill(0)
-    for to, at in whole[2:] + parts:
-        y[(*lead, to)] += x[(*lead, at)]
+def window_samples_adjoint(
+    gt: np.ndarray, x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair
+) -> np.ndarray:
+    """As `array.window_samples_adjoint`."""
+    gx = empty(x_shape, gt.dtype)
+    gt, to = gt.transpose(0, 2, 3, 4, 1), chwn(gx)  # (T,N,C,Ho,Wo) → (T,C,Ho,Wo,N)
+    grid = grid_of(to.shape[1:3], kernel_size, stride, padding, gt.shape[2:4])
+
+    def block(s: slice) -> None:
+        parts = empty_parts(to[s], stride[1])
+        for part in parts:
+            part.fill(0)
+        for tap, outputs, p, samples in grid.taps:
+            parts[p][samples] += gt[tap, s][outputs]
+        join(parts, to[s], stride[1])
+
+    over_channels(block, to)
+    return gx
 
 
-def _spans(
-    x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair, output_size: Pair
-) -> tuple[Spans, Spans]:
-    """What `_gather` needs to sum windows of rows, and of columns; `x_shape` is (C, H, W, N)."""
-    rows, columns = (
-        [(to, at) for _, to, at in taps_inside(*axis)]
-        for axis in zip(x_shape[1:3], output_size, kernel_size, stride, padding, strict=True)
-    )
-    return rows, columns
+def _dense(divisor: np.ndarray, n: int) -> np.ndarray:
+    """(Ho, Wo) as (Ho, Wo, N), or as a 0-d array if all elements are equal: ufuncs like long runs."""
+    if (divisor == divisor.flat[0]).all():
+        return divisor.flat[0]
+    return np.repeat(divisor[..., None], n, axis=2)
 
 
-def _residues(length: int, count: int, kernel: int, stride: int, before: int) -> Iterator[tuple[slice, Spans]]:
-    """For each residue of samples modulo `stride`: the samples, and what `_gather` needs to collect them from gy.
-
-    Sample r + m s lies under tap u of output i where i s + u − before = r + m s: u = (r + before) mod s + q s with
-    i = m − q + ⌊(r + before)/s⌋.
-    """
-    for r in range(min(stride, length)):
-        members = -(-(length - r) // stride)
-        first, u = divmod(r + before, stride)
-        spans = []
-        for q in range(len(range(u, kernel, stride))):
-            shift = first - q  # output i of member m is m + shift
-            start, stop = max(0, -shift), min(members, count - shift)
-            if start < stop:
-                spans.append((slice(start, stop), slice(start + shift, stop + shift)))
-        yield slice(r, None, stride), spans
-
-
-def _taps(
-    x_shape: tuple[int, ...], kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, output_size: Pair
-) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
-    """Number, outputs and samples of every tap, row by row; `x_shape` is (C, H, W, N)."""
-    axes = zip(x_shape[1:3], output_size, kernel_size, stride, padding, dilation, strict=True)
-    by_row, by_column = (taps_inside(*axis) for axis in axes)
-    everything = slice(None)
-    for u, to_rows, from_rows in by_row:
-        for v, to_columns, from_columns in by_column:
-            tap = u * kernel_size[1] + v
-            yield tap, (everything, to_rows, to_columns), (everything, from_rows, from_columns)
+def _along(eta: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """η, which broadcasts to (N, C, Ho, Wo), in physical order, rows of full length: (C or 1, Ho or 1, Wo, N)."""
+    logical = eta.reshape((1,) * (4 - eta.ndim) + eta.shape).transpose(1, 2, 3, 0)  # (N,C,Ho,Wo) → (C,Ho,Wo,N)
+    return np.ascontiguousarray(np.broadcast_to(logical, (*logical.shape[:2], *shape[2:])))

@@ -1,15 +1,36 @@
-"""A small matrix along one axis of a map, one product at a time."""
+"""A small matrix along each axis of a map, one product at a time."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["along_height", "along_height_adjoint_t", "along_width", "along_width_adjoint_t"]
+__all__ = ["separable_map", "separable_map_adjoint"]
 
 
-def along_height(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """y_{ncij} = Σ_h t_{(c)ih} x_{nchj}."""
-    t = np.broadcast_to(t, (x.shape[1], *t.shape[-2:]))  # (Ho,H) or (C,Ho,H) → (C,Ho,H)
+def separable_map(x: np.ndarray, t_h: np.ndarray, t_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """y_ij = Σ_h t_h[i,h] z_hj, after z_hj = Σ_w t_w[j,w] x_hw; and z."""
+    z = _along_height(x.swapaxes(2, 3), t_w).swapaxes(2, 3)
+    return _along_height(z, t_h), z
+
+
+def separable_map_adjoint(
+    gy: np.ndarray,
+    x: np.ndarray,
+    z: np.ndarray,
+    t_h: np.ndarray,
+    t_w: np.ndarray,
+    needs_gx: bool,
+    needs_gt: bool,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Each product y += t z gives gz += gy t and gt += gy z; then the same for z += t x."""
+    gz = _along_height(gy, t_h.swapaxes(-1, -2))
+    gx = _along_height(gz.swapaxes(2, 3), t_w.swapaxes(-1, -2)).swapaxes(2, 3)
+    gt_h, gt_w = _products(gy, z), _products(gz.swapaxes(2, 3), x.swapaxes(2, 3))
+    return gx if needs_gx else None, gt_h if needs_gt else None, gt_w if needs_gt else None
+
+
+def _along_height(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+    t = np.broadcast_to(t, (x.shape[1], *t.shape[-2:]))  # (Ho,H), (1,Ho,H) or (C,Ho,H) → (C,Ho,H)
     y = np.zeros((*x.shape[:2], t.shape[1], x.shape[3]), np.result_type(x, t))
     for n, c, i, j in np.ndindex(y.shape):
         for h in range(x.shape[2]):
@@ -17,20 +38,9 @@ def along_height(x: np.ndarray, t: np.ndarray) -> np.ndarray:
     return y
 
 
-def along_width(x: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """y_{ncij} = Σ_w t_{(c)jw} x_{nciw}."""
-    return along_height(x.swapaxes(2, 3), t).swapaxes(2, 3)
-
-
-def along_height_adjoint_t(gy: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """gt_{cih} = Σ_{nj} gy_{ncij} x_{nchj}."""
+def _products(gy: np.ndarray, x: np.ndarray) -> np.ndarray:
     gt = np.zeros((x.shape[1], gy.shape[2], x.shape[2]), np.result_type(gy, x))
     for n, c, i, j in np.ndindex(gy.shape):
         for h in range(x.shape[2]):
             gt[c, i, h] += gy[n, c, i, j] * x[n, c, h, j]
     return gt
-
-
-def along_width_adjoint_t(gy: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """gt_{cjw} = Σ_{ni} gy_{ncij} x_{nciw}."""
-    return along_height_adjoint_t(gy.swapaxes(2, 3), x.swapaxes(2, 3))

@@ -12,10 +12,10 @@ import numpy as np
 from minidl.kernels.geometry import Pair
 
 __all__ = [
+    "gaussian_pool",
+    "gaussian_pool_adjoint",
     "window_max",
     "window_max_adjoint",
-    "window_moments",
-    "window_moments_adjoint",
     "window_samples",
     "window_samples_adjoint",
     "window_sum",
@@ -68,39 +68,47 @@ def window_max_adjoint(
     return gx
 
 
-def window_moments(
+def gaussian_pool(
     x: np.ndarray,
+    eta: np.ndarray,
     divisor: np.ndarray,
     outside: np.ndarray | None,
+    eps: float,
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
     output_size: Pair,
-) -> tuple[np.ndarray, np.ndarray]:
-    """μ = Σ x / P and v = [Σ (x - μ)² + n₀ μ²] / P: n₀ zeros of the padding count as samples."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Y = μ + η √max(v, ε), μ = Σ x / P, v = [Σ (x - μ)² + n₀ μ²] / P: n₀ zeros of the padding count as samples."""
     mean = window_sum(x, kernel_size, stride, padding, output_size) / divisor
-    total = np.zeros_like(mean)
+    v = np.zeros_like(mean)
     for at_y, at_x, _ in _terms(x.shape, kernel_size, stride, padding, (1, 1), output_size):
-        total[at_y] += (x[at_x] - mean[at_y]) ** 2
+        v[at_y] += (x[at_x] - mean[at_y]) ** 2 / divisor[at_y[2:]]
     if outside is not None:
-        total += outside * mean**2
-    return mean, total / divisor
+        v += outside * mean**2 / divisor
+    v[v.real <= eps] = eps
+    return mean + eta * np.sqrt(v), mean, np.sqrt(v)
 
 
-def window_moments_adjoint(
-    gmean: np.ndarray,
-    gvariance: np.ndarray,
+def gaussian_pool_adjoint(
+    gy: np.ndarray,
+    eta: np.ndarray,
     x: np.ndarray,
     mean: np.ndarray,
+    deviation: np.ndarray,
     divisor: np.ndarray,
+    eps: float,
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
 ) -> np.ndarray:
-    """gx += [gμ + 2 gv (x - μ)] / P for every window on the sample."""
+    """gx += gY [1 + η (x - μ) / s] / P for every window on the sample, without the second term where s = √ε."""
     gx = np.zeros_like(x)
-    for at_y, at_x, _ in _terms(x.shape, kernel_size, stride, padding, (1, 1), mean.shape[2:]):
-        gx[at_x] += (gmean[at_y] + 2 * gvariance[at_y] * (x[at_x] - mean[at_y])) / divisor[at_y[2:]]
+    eta = np.broadcast_to(eta, gy.shape)
+    for at_y, at_x, _ in _terms(x.shape, kernel_size, stride, padding, (1, 1), gy.shape[2:]):
+        gx[at_x] += gy[at_y] / divisor[at_y[2:]]
+        if not deviation[at_y] <= np.sqrt(x.dtype.type(eps)):
+            gx[at_x] += gy[at_y] * eta[at_y] * (x[at_x] - mean[at_y]) / deviation[at_y] / divisor[at_y[2:]]
     return gx
 
 
