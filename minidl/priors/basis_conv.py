@@ -36,7 +36,7 @@ from minidl.device import get_array_module
 from minidl.nn import init
 from minidl.nn.conv import Size
 from minidl.ops import _check
-from minidl.priors.gaussian_conv import like
+from minidl.priors.like import like
 
 __all__ = ["BasisConv2d", "filter_basis"]
 

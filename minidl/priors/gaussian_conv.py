@@ -36,12 +36,13 @@ import numpy as np
 
 from minidl import nn, ops
 from minidl.autograd import Tensor, as_tensor, no_grad
-from minidl.device import CPU, Device, get_array_module
+from minidl.device import get_array_module
 from minidl.nn import init
 from minidl.nn.conv import Size
 from minidl.ops import _check
+from minidl.priors.like import like
 
-__all__ = ["GaussianConv2d", "like"]
+__all__ = ["GaussianConv2d"]
 
 Pair = tuple[int, int]
 
@@ -275,9 +276,3 @@ class GaussianConv2d(nn.Conv2d):
             f"{super().extra_repr()}, radius={self.radius}, per={self.per}, kernel={self.kernel}, "
             f"route={self.route}, border={self.border}"
         )
-
-
-def like(layer: nn.Module, weight: Tensor) -> None:
-    """Give `layer` the dtype and the device of `weight`."""
-    xp = get_array_module(weight.data)
-    layer.astype(weight.dtype).to(CPU if xp is np else Device("gpu", xp))
