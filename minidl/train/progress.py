@@ -12,7 +12,7 @@ from minidl.train.build import Training
 from minidl.train.loop import Hook
 
 HEADER = "epoch  train: loss      acc  test: loss      acc        lr  images/s    time    left"
-BAR = "{desc} |{bar:16}| {n_fmt}/{total_fmt}{postfix}"
+BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt}{postfix}"  # fits 80 columns with all its numbers
 TERMINAL, LOG = 0.2, 30.0  # seconds between two updates, where --log-every does not say
 
 
@@ -36,8 +36,8 @@ class Display(Hook):
         if not (at.step % self.log_every == 0 if self.log_every else self._time_to_speak()):
             return
         numbers = (
-            f"loss {at.loss_sum / at.seen:.4f}, acc {at.correct / at.seen:.1%}, "
-            f"{at.seen / at.seconds:,.0f} images/s, {duration(self._left(run, at.seen / at.seconds))} left"
+            f"loss {at.loss_sum / at.seen:.4f} acc {at.correct / at.seen:.1%} "
+            f"{at.seen / at.seconds:,.0f} images/s left {duration(self._left(run, at.seen / at.seconds))}"
         )
         self._show(f"epoch {at.epoch + 1}/{run.config.epochs}", at.step, run.steps_per_epoch, numbers)
 

@@ -14,7 +14,7 @@ from minidl.errors import ConfigError
 from minidl.train.config import Config
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "multiscale": {"model": "resnet8", "epochs": 8},
+    "multiscale": {"model": "resnet8", "epochs": 5, "batch_size": 64},
     "cifar10": {"model": "resnet20", "epochs": 8},
     "cifar100": {"model": "resnet20", "epochs": 12},
     "folder": {"model": "resnet18", "epochs": 10, "batch_size": 64, "image_size": 64},
