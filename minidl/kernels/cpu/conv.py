@@ -20,7 +20,7 @@ from math import gcd
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minidl.kernels.cpu import winograd
+from minidl.kernels.cpu import depthwise, winograd
 from minidl.kernels.cpu.gemm import multiply, multiply_transposed
 from minidl.kernels.cpu.layout import chwn, nchw, padded, rows_apart
 from minidl.kernels.cpu.threads import run_blocks, split
@@ -72,6 +72,8 @@ def correlate_adjoint_w(
     (top, _), (left, _) = sides(padding)
     if winograd.applies(w_shape, stride, dilation, gy.shape[3]):
         return winograd.correlate_3x3_adjoint_w(gy, x, (-top, -left), groups)
+    if depthwise.applies(w_shape, groups):
+        return depthwise.correlate_adjoint_w(gy, x, (kernel[0], kernel[1]), stride, (-top, -left), dilation, groups)
     windows = _Windows(x, kernel, stride, (-top, -left), dilation, groups)
     blocks = windows.blocks(gy.shape[1:3])
     parts = split(len(blocks), at_most=-(-len(blocks) // _PARTS))
@@ -95,6 +97,9 @@ def _correlate(
     """y[o,i,j] = Σ w[o,c,u,v] x[c, i s + u d + start, …], x (C,H,W,N) zero outside, into y (O,Ho,Wo,N)."""
     if winograd.applies(w.shape, stride, dilation, x.shape[3]):
         winograd.correlate_3x3(x, w, y, start, groups)
+        return
+    if depthwise.applies(w.shape, groups):
+        depthwise.correlate(x, w, y, stride, start, dilation, groups)
         return
     o, _, *kernel = w.shape
     matrix = w.transpose(0, 2, 3, 1).reshape(groups, o // groups, -1)  # (O,C/G,kh,kw) → (G,O/G,kh·kw·C/G)
