@@ -261,9 +261,9 @@ def test_the_cheaper_route_is_taken() -> None:
     for k, r, s, outputs in itertools.product((1, 3, 5), (1, 2, 4), (1, 2), (1, 2, 8)):
         layer = GaussianConv2d(2, 2 * outputs, k, s, groups=2, radius=r, rng=rng())
         limit = s * s * (2 * r + 1) / (2 * r * (k + r))
-        assert layer.route == ("filter" if outputs >= limit else "kernel"), (k, r, s, outputs)
-    assert GaussianConv2d(4, 4, 3, 2, groups=4, radius=1, rng=rng()).route == "kernel"
-    assert GaussianConv2d(4, 4, 3, 2, groups=4, radius=1, border="crop", rng=rng()).route == "filter"
+        assert layer.taken == ("filter" if outputs >= limit else "kernel"), (k, r, s, outputs)
+    assert GaussianConv2d(4, 4, 3, 2, groups=4, radius=1, rng=rng()).taken == "kernel"
+    assert GaussianConv2d(4, 4, 3, 2, groups=4, radius=1, border="crop", rng=rng()).taken == "filter"
 
 
 def test_multiply_adds_of_both_routes() -> None:

@@ -16,7 +16,7 @@ from minidl.device import get_array_module
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
 
-__all__ = ["LayerCost", "ModelCost", "count"]
+__all__ = ["LayerCost", "ModelCost", "count", "run_once"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,6 @@ class ModelCost:
         )
 
 
-@no_grad()
 def count(model: Module, input_shape: tuple[int, int, int]) -> ModelCost:
     """Parameters and multiply-adds of `model` for one image of shape (C, H, W).
 
@@ -88,23 +87,30 @@ def count(model: Module, input_shape: tuple[int, int, int]) -> ModelCost:
     costs: dict[str, LayerCost] = {}
     counted: set[int] = set()
     removals: list[Callable[[], None]] = []
-    modules = list(model.named_modules())
-    for name, module in modules:
+    for name, module in model.named_modules():
         own = [p for p in vars(module).values() if isinstance(p, Parameter) and id(p) not in counted]
         counted.update(map(id, own))
         if own or hasattr(module, "multiply_adds"):
             costs[name] = LayerCost(name, type(module).__name__, (), sum(p.size for p in own), 0)
             removals.append(module.register_forward_hook(_measuring(costs, name)))
-    modes = [module.training for _, module in modules]
-    parameter = next(model.parameters(), Tensor([0.0]))
     try:
-        model.eval()(Tensor(get_array_module(parameter.data).zeros((1, *input_shape), parameter.dtype)))
+        run_once(model, input_shape)
     finally:
-        for (_, module), mode in zip(modules, modes, strict=True):
-            module.training = mode
         for remove in removals:
             remove()
     return ModelCost(tuple(costs.values()))
+
+
+@no_grad()
+def run_once(model: Module, input_shape: tuple[int, int, int]) -> Tensor:
+    """The output for one black image of shape (C, H, W) in evaluation mode; modes are as before afterwards."""
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    parameter = next(model.parameters(), Tensor([0.0]))
+    try:
+        return model.eval()(Tensor(get_array_module(parameter.data).zeros((1, *input_shape), parameter.dtype)))
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _measuring(costs: dict[str, LayerCost], name: str) -> Callable[[Module, tuple[Any, ...], Any], None]:

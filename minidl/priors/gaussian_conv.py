@@ -124,7 +124,7 @@ class GaussianConv2d(nn.Conv2d):
         _check.choice(name, "border", border, ("exact", "crop"))
         if border == "crop" and route == "kernel":
             raise ValueError(f"{name}: border must be 'exact' on the kernel route, got 'crop'")
-        self.per, self.kernel, self.border = per, kernel, border
+        self.per, self.kernel, self.route, self.border = per, kernel, route, border
         self.sigma_min = (0.3 if kernel == "sampled" else 0.0) if sigma_min is None else sigma_min
         self.sigma_max = sigma_max
         self._check_range()
@@ -134,7 +134,6 @@ class GaussianConv2d(nn.Conv2d):
             self.log_sigma = nn.Parameter(np.log(sigma).astype(np.float32))
         else:
             self.variance = nn.Parameter((sigma * sigma).astype(np.float32))
-        self.route = ("kernel" if self._kernel_is_cheaper() else "filter") if route == "auto" else route
 
     @classmethod
     def from_conv(cls, conv: nn.Conv2d, **options: Any) -> GaussianConv2d:
@@ -178,13 +177,15 @@ class GaussianConv2d(nn.Conv2d):
             )
         return np.broadcast_to(sigma.astype(np.float64), (count,))
 
-    def _kernel_is_cheaper(self) -> bool:
-        """Whether the kernel route has fewer multiply-adds; (4), both sides times O/G."""
-        if self.border == "crop":
-            return False
+    @property
+    def taken(self) -> str:
+        """The route that is taken, "filter" or "kernel"; it depends on the stride, which a pool may take over."""
+        if self.route != "auto":
+            return self.route
         outputs, (kh, kw), (sh, sw) = self.out_channels // self.groups, self.kernel_size, self.stride
-        by_filter = kh * kw * outputs + 2 * (2 * self.radius + 1) * sh * sw
-        return math.prod(self.composed_size) * outputs < by_filter
+        by_filter = kh * kw * outputs + 2 * (2 * self.radius + 1) * sh * sw  # (4), both sides times O/G
+        by_kernel = math.prod(self.composed_size) * outputs
+        return "kernel" if by_kernel < by_filter and self.border == "exact" else "filter"
 
     @property
     def composed_size(self) -> Pair:
@@ -232,7 +233,7 @@ class GaussianConv2d(nn.Conv2d):
         (vertical, horizontal), (below, right) = self._padding()
         if below or right:
             x = ops.pad(x, ((0, 0), (0, 0), (0, below), (0, right)))
-        if self.route == "filter":
+        if self.taken == "filter":
             x = ops.separable_filter(x, self.taps(), grow=(vertical, horizontal))
             return ops.conv2d(x, self.weight, self.bias, dilation=self.dilation, **geometry)  # (2)
         padding = (vertical + self.radius, horizontal + self.radius)
@@ -262,7 +263,7 @@ class GaussianConv2d(nn.Conv2d):
     def multiply_adds(self, x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> int:
         """Of the route that is taken; composing W, once for a batch, is not counted."""
         outputs = math.prod(y_shape) * self.weight.shape[1]
-        if self.route == "kernel":
+        if self.taken == "kernel":
             return outputs * math.prod(self.composed_size)
         n, c, height, width = x_shape
         (vertical, horizontal), (below, right) = self._padding() if self.border == "exact" else ((0, 0), (0, 0))
@@ -274,5 +275,5 @@ class GaussianConv2d(nn.Conv2d):
     def extra_repr(self) -> str:
         return (
             f"{super().extra_repr()}, radius={self.radius}, per={self.per}, kernel={self.kernel}, "
-            f"route={self.route}, border={self.border}"
+            f"route={self.taken}, border={self.border}"
         )
