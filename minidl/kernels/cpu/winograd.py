@@ -53,29 +53,28 @@ def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, grou
         t, b = rows.stop - rows.start, at.stop - at.start
         d = _slab(x[..., at], (2 * rows.start + start[0], 2 * t + 2), (start[1], wo + 2), groups)
         operand = scratch((t, groups, wo + 2, c, b), y.dtype, slot=1)
-        m0, m1 = (scratch((t, groups, wo, o // groups, b), y.dtype, slot) for slot in (2, 3))
-        out = scratch((2, t, groups, wo, o // groups, b), y.dtype, slot=4)
+        y0, y1, m = (scratch((t, groups, wo, o // groups, b), y.dtype, slot) for slot in (2, 3, 4))
         d0, d1, d2, d3 = (d[k : k + 2 * t - 1 : 2] for k in range(4))
 
         def product(k: int, into: np.ndarray) -> None:
             multiply(kernels[k], _three_columns(operand), into)
 
         np.add(d1, d2, out=operand)
-        product(1, m0)
+        product(1, y0)
         np.subtract(d2, d1, out=operand)
-        product(2, m1)
-        np.add(m0, m1, out=out[0])
-        np.subtract(m0, m1, out=out[1])
+        product(2, m)
+        np.subtract(y0, m, out=y1)
+        np.add(y0, m, out=y0)
         np.subtract(d0, d2, out=operand)
-        product(0, m0)
-        np.add(out[0], m0, out=out[0])
+        product(0, m)
+        np.add(y0, m, out=y0)
         np.subtract(d1, d3, out=operand)
-        product(3, m1)
-        np.subtract(out[1], m1, out=out[1])
-        for i in range(2):
+        product(3, m)
+        np.subtract(y1, m, out=y1)
+        for i, yi in enumerate((y0, y1)):
             target = y[:, 2 * rows.start + i : 2 * rows.stop : 2, :, at]  # (O,T,Wo,b); an odd height lacks the last
             lies = target.reshape(groups, o // groups, *target.shape[1:]).transpose(2, 0, 3, 1, 4)
-            np.copyto(lies, out[i, : target.shape[1]])
+            np.copyto(lies, yi[: target.shape[1]])
 
     run_blocks(block, [(i, j) for i in tiles for j in images])
 
