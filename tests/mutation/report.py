@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.mutation.equivalent import EQUIVALENT
+from tests.mutation.equivalent import EQUIVALENT, SURVIVING
 from tests.mutation.run import Result
 
 HEADER = """# Mutation run
@@ -78,12 +78,12 @@ def listing(results: list[Result]) -> str:
     """Every change that was not noticed, with the reason where there is one."""
     lines = []
     for result in results:
+        known = SURVIVING.get(str(result.target), {})
         rows = [(line, change, f"equivalent: {reason}") for line, change, reason in equivalent(result)]
-        rows += [(line, change, "**survived**") for line, change in survivors(result)]
+        rows += [(line, change, f"**survived**: {known.get(change, 'why?')}") for line, change in survivors(result)]
         if rows:
-            path = result.target.module.replace(".", "/")
-            lines.append(f"\n**`{result.target}`** ({path})\n")
-            lines += [f"- `{change}`: {reason}" for _, change, reason in sorted(rows)]
+            lines.append(f"\n**`{result.target}`**\n")
+            lines += [f"- line {line}, `{change}`: {reason}" for line, change, reason in sorted(rows)]
     return "\n".join(lines) if lines else "\nNone."
 
 
@@ -94,10 +94,10 @@ def page(results: list[Result]) -> str:
     return "\n".join(
         [
             HEADER,
-            f"**{number} changes in {len(results)} functions: {noticed} noticed, {same} equivalent,",
-            f"{survived} survived. Of those that change anything, {percent(noticed, survived)} are noticed**:",
-            f"{noticed - failed} by a wrong",
-            f"result, {failed} because the changed program raises, or does not end.",
+            f"**{number} changes in {len(results)} functions: {noticed} noticed, {same} equivalent, "
+            f"{survived} survived.**",
+            f"**Of those that change anything, {percent(noticed, survived)} are noticed:**",
+            f"{noticed - failed} by a wrong result, {failed} because the changed program raises or does not end.",
             "",
             "## By op",
             "",

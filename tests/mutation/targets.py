@@ -57,13 +57,19 @@ class Target:
 
 
 def targets() -> list[Target]:
-    """All of them, in the order of their modules and lines."""
-    reached: dict[tuple[str, str], set[str]] = {}
+    """All of them, in the order of their modules and lines.
+
+    What a backward reaches may also be part of a forward, of its own op or of another: all these ops must notice.
+    """
+    backward: set[tuple[str, str]] = set()
+    users: dict[tuple[str, str], set[str]] = {}
     for case in CASES:
         for function_class in _classes(case):
-            for place in _reachable(_place(function_class.backward)):
-                reached.setdefault(place, set()).add(case.name)
-    found = [Target(*place, tuple(sorted(ops))) for place, ops in reached.items()]
+            reached = _reachable(_place(function_class.backward))
+            backward |= reached
+            for place in reached | _reachable(_place(function_class.forward)):
+                users.setdefault(place, set()).add(case.name)
+    found = [Target(*place, tuple(sorted(users[place]))) for place in backward]
     return sorted(found, key=lambda t: (t.module, t.tree.lineno))
 
 
