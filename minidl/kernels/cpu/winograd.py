@@ -31,7 +31,7 @@ from minidl.kernels.cpu.layout import padded, rows_apart
 from minidl.kernels.cpu.threads import run_blocks, scratch, split
 from minidl.kernels.geometry import Pair
 
-_BLOCK = 1 << 17  # elements of one operand of (1)
+_BLOCK = 1 << 18  # elements of one operand of (1)
 _IMAGES = 128  # images at a time: the columns of one matrix product
 
 
@@ -46,35 +46,34 @@ def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, grou
     c = w.shape[1]
     kernels = _kernels(w, groups)  # (4,G,1,O/G,3·C/G)
     images = split(n, _IMAGES)
-    tiles = split(-(-ho // 2), at_most=max(_BLOCK // (max(len(x), o) * wo * images[0].stop), 1))
+    tiles = _tiles(ho, max(len(x), o) * wo * images[0].stop)
 
     def block(where: tuple[slice, slice]) -> None:
         rows, at = where
         t, b = rows.stop - rows.start, at.stop - at.start
         d = _slab(x[..., at], (2 * rows.start + start[0], 2 * t + 2), (start[1], wo + 2), groups)
         operand = scratch((t, groups, wo + 2, c, b), y.dtype, slot=1)
-        y0, y1, m = (scratch((t, groups, wo, o // groups, b), y.dtype, slot) for slot in (2, 3, 4))
         d0, d1, d2, d3 = (d[k : k + 2 * t - 1 : 2] for k in range(4))
+        y0, y1 = (y[:, 2 * rows.start + k : 2 * rows.stop : 2, :, at] for k in range(2))  # (O,T,Wo,b)
+        m, m0 = (rows_apart((o, t * wo * b), y.dtype, slot).reshape(o, t, wo, b) for slot in (2, 3))
 
         def product(k: int, into: np.ndarray) -> None:
-            multiply(kernels[k], _three_columns(operand), into)
+            out = into.reshape(groups, o // groups, t, wo, b).transpose(2, 0, 3, 1, 4)  # (T,G,Wo,O/G,b)
+            multiply(kernels[k], _three_columns(operand), out)
 
+        odd = y1.shape[1]  # one tile less, if the height is odd
         np.add(d1, d2, out=operand)
-        product(1, y0)
+        product(1, m)
         np.subtract(d2, d1, out=operand)
-        product(2, m)
-        np.subtract(y0, m, out=y1)
-        np.add(y0, m, out=y0)
+        product(2, m0)
+        np.add(m, m0, out=y0)
+        np.subtract(m[:, :odd], m0[:, :odd], out=y1)
         np.subtract(d0, d2, out=operand)
         product(0, m)
         np.add(y0, m, out=y0)
         np.subtract(d1, d3, out=operand)
         product(3, m)
-        np.subtract(y1, m, out=y1)
-        for i, yi in enumerate((y0, y1)):
-            target = y[:, 2 * rows.start + i : 2 * rows.stop : 2, :, at]  # (O,T,Wo,b); an odd height lacks the last
-            lies = target.reshape(groups, o // groups, *target.shape[1:]).transpose(2, 0, 3, 1, 4)
-            np.copyto(lies, yi[: target.shape[1]])
+        np.subtract(y1, m[:, :odd], out=y1)
 
     run_blocks(block, [(i, j) for i in tiles for j in images])
 
@@ -83,7 +82,7 @@ def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: 
     """gw[o,c,u,v] = Σ gy[o,i,j] x[c, i + u + start, j + v + start], gy (O,Ho,Wo,N), x (C,H,W,N) zero outside."""
     o, ho, wo, n = gy.shape
     c = len(x)
-    tiles = split(-(-ho // 2), at_most=max(_BLOCK // (max(c, o) * wo * n), 1))
+    tiles = _tiles(ho, max(c, o) * wo * n)
     left, right = (int(v) for v in np.clip((-start[1], x.shape[2] - start[1]), 0, wo + 2))  # columns that are x's
 
     def block(rows: slice) -> np.ndarray:
@@ -131,6 +130,12 @@ def _three_shifts(a: np.ndarray, groups: int, wo: int, n: int) -> np.ndarray:
     row, tile, element = a.strides
     shape = (groups, 3, t, c // groups, wo * n)
     return as_strided(a, shape, (c // groups * row, n * element, tile, row, element), writeable=False)
+
+
+def _tiles(height: int, elements: int) -> list[slice]:
+    """Blocks of the tiles of two rows: at least four blocks, and operands of (1) no larger than _BLOCK."""
+    count = -(-height // 2)
+    return split(count, at_most=max(min(_BLOCK // elements, -(-count // 4)), 1))
 
 
 def _kernels(w: np.ndarray, groups: int) -> np.ndarray:
