@@ -124,10 +124,11 @@ def loaders(config: Config, train_set: Dataset, test_set: Dataset) -> tuple[Load
         raise ConfigError(
             f"--batch-size must be at most the number of training images, {len(train_set)}, got {config.batch_size}"
         )
-    seed, size, changes = config.seed, config.batch_size, augmentation(config, train_set)
-    train = Loader(train_set, size, seed=seed, shuffle=True, drop_last=True, augment=changes)
-    test = Loader(test_set, size, seed=seed, shuffle=False, drop_last=False)
-    return train, test
+    size = config.batch_size
+    shared: dict[str, Any] = {"seed": config.seed, "prefetch": config.prefetch}
+    changes = augmentation(config, train_set)
+    train = Loader(train_set, size, shuffle=True, drop_last=True, augment=changes, **shared)
+    return train, Loader(test_set, size, shuffle=False, drop_last=False, **shared)
 
 
 def optimizer(config: Config, model: Module) -> Optimizer:

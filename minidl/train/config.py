@@ -150,6 +150,7 @@ class Config:
     workers: int | None = option(
         None, "data", "processes that decode a folder's images; default: a core each, at most 4", between(0, 64), "free"
     )
+    prefetch: int = option(2, "data", "batches made ahead, in the background", between(0, 64), "free")
 
     epochs: int = option(8, "training", "passes over the training images", at_least(1), resume="noted")
     batch_size: int = option(128, "training", "images a step", at_least(1))

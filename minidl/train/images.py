@@ -45,8 +45,13 @@ def limited(dataset: Dataset, count: int | None) -> Dataset:
     return Subset(dataset, np.sort(np.random.default_rng(0).permutation(len(dataset))[:count]))
 
 
-def augmentation(config: Config, dataset: Dataset) -> Compose:
-    """The random changes of training images: those of `--augment`, then `--cutout`."""
+def augmentation(config: Config, dataset: Dataset) -> Compose | None:
+    """The random changes of training images: those of `--augment`, then `--cutout`.
+
+    None for "none": then a folder's images are not cut at random either; see `Loader`.
+    """
+    if config.augment == "none" and not config.cutout:
+        return None
     chosen = config.augment.split(",") if config.augment else dataset.default_augment
     changes = create_augment([name for name in chosen if name != "none"], min(dataset.image_shape[1:]))
     return Compose(*changes.transforms, *([Cutout(config.cutout)] if config.cutout else []))
