@@ -19,11 +19,11 @@ from minidl.models import create_model, model_info
 from minidl.nn import Module
 from minidl.optim import Optimizer, create_optimizer, parameter_groups
 from minidl.schedule import create_schedule
+from minidl.train import long_tail
 from minidl.train.config import Config
 from minidl.train.images import augmentation, datasets
+from minidl.train.long_tail import Loss
 from minidl.train.position import Position
-
-Loss = Callable[[Tensor, Any], Tensor]
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Training:
         loss: of training: (logits, labels) → mean over the batch.
         test_loss: the same on test images, without label smoothing.
         schedule: learning rate at each step, counted from the first epoch's first.
+        shots: class numbers of the groups whose accuracy is reported; none where training is not long-tailed.
     """
 
     config: Config
@@ -47,6 +48,7 @@ class Training:
     test_loss: Loss
     optimizer: Optimizer
     schedule: Callable[[int], float]
+    shots: dict[str, np.ndarray]
     position: Position = field(default_factory=Position)
 
     @property
@@ -86,10 +88,11 @@ def build(config: Config) -> Training:
         train_loader=train_loader,
         test_loader=test_loader,
         model=model,
-        loss=lambda logits, labels: ops.cross_entropy(logits, labels, label_smoothing=config.label_smoothing),
+        loss=long_tail.loss(config, train_set, device),
         test_loss=ops.cross_entropy,
         optimizer=optimizer(config, model),
         schedule=schedule(config, len(train_loader)),
+        shots=long_tail.shots(config, train_set, test_set),
     )
 
 
@@ -119,15 +122,15 @@ def takes(model: Module, name: str, shape: tuple[int, int, int], device: Device)
 
 
 def loaders(config: Config, train_set: Dataset, test_set: Dataset) -> tuple[Loader, Loader]:
-    """Shuffled, augmented batches of one size for training; every test image in order."""
+    """Shuffled (or class-aware), augmented batches of one size for training; every test image in order."""
     if config.batch_size > len(train_set):
         raise ConfigError(
             f"--batch-size must be at most the number of training images, {len(train_set)}, got {config.batch_size}"
         )
     size = config.batch_size
     shared: dict[str, Any] = {"seed": config.seed, "prefetch": config.prefetch}
-    changes = augmentation(config, train_set)
-    train = Loader(train_set, size, shuffle=True, drop_last=True, augment=changes, **shared)
+    changes, order = augmentation(config, train_set), long_tail.order(config, train_set)
+    train = Loader(train_set, size, shuffle=True, drop_last=True, augment=changes, order=order, **shared)
     return train, Loader(test_set, size, shuffle=False, drop_last=False, **shared)
 
 

@@ -77,7 +77,7 @@ def _help(name: str) -> str:
         for data, recipe in RECIPES.items()
         if recipe.get(name, field.default) != field.default
     ]
-    if field.default not in (None, "", False, True) and (field.default != 0 or own):
+    if field.default not in (None, "") and kind(name) is not bool and (field.default != 0 or own):
         own.insert(0, str(field.default))
     return f"{text} [{'; '.join(own)}]".replace("%", "%%") if own else text.replace("%", "%%")
 

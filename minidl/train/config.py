@@ -116,6 +116,10 @@ def _schedules() -> list[str]:
     return schedule_names()
 
 
+SAMPLINGS = ("natural", "class_aware")
+LOSSES = ("cross_entropy", "logit_adjusted")
+
+
 @dataclass(frozen=True)
 class Config:
     """A checked configuration.  `recipes.resolve` fills what a person left out."""
@@ -142,7 +146,7 @@ class Config:
     cutout: int = option(
         0, "data", "side in pixels of a square blanked in training images; 0: none", at_least(0), "noted"
     )
-    limit_train: int | None = option(None, "data", "train on this many images only", at_least(1))
+    limit_train: int | None = option(None, "data", "use this many training images only", at_least(1))
     limit_test: int | None = option(None, "data", "test on this many images only", at_least(1))
     min_area: float = option(
         0.25, "data", "smallest random part of a folder's image in training", share, resume="noted"
@@ -163,6 +167,20 @@ class Config:
     warmup_epochs: float = option(0.0, "training", "epochs of linear warm-up", number(0), resume="noted")
     label_smoothing: float = option(0.0, "training", "share given to all classes", number(0, 1), resume="noted")
     seed: int = option(0, "training", "decides every random number", at_least(0))
+
+    imbalance: float | None = option(
+        None, "long tail", "keep ever fewer images of each class: the first has X times those of the last", number(1)
+    )
+    sampling: str = option(
+        "natural", "long tail", "images as frequent as in the set, or classes alike", OneOf(lambda: SAMPLINGS)
+    )
+    samples_per_class: int = option(
+        4, "long tail", "images each time a class is drawn, in class-aware sampling", at_least(1), "noted"
+    )
+    loss: str = option("cross_entropy", "long tail", "of training", OneOf(lambda: LOSSES), "noted")
+    tau: float = option(1.0, "long tail", "of logit_adjusted: the weight of ln(class frequency)", number(0), "noted")
+    many_shot: int = option(100, "long tail", "classes with more training images are many-shot", at_least(1))
+    few_shot: int = option(20, "long tail", "classes with fewer training images are few-shot", at_least(1))
 
     device: str = option("cpu", "machine", "where to compute", OneOf(lambda: ("cpu", "gpu")), resume="noted")
     threads: int | None = option(

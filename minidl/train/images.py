@@ -10,13 +10,14 @@ import numpy as np
 from minidl.data import Compose, Cutout, Dataset, Subset, create_augment, create_dataset, dataset_names
 from minidl.errors import DataError
 from minidl.train.config import Config, did_you_mean
+from minidl.train.long_tail import imbalanced
 
 
 def datasets(config: Config) -> tuple[Dataset, Dataset]:
-    """Training and test images, limited to as many as `config` says.
+    """Training and test images, limited to as many as `config` says; then classes of training become imbalanced.
 
     Raises:
-        DataError: they cannot be had.
+        UserError: they cannot be had.
     """
     places: dict[str, Any] = {
         "data_dir": config.data_dir,
@@ -35,7 +36,7 @@ def datasets(config: Config) -> tuple[Dataset, Dataset]:
         )
     train = create_dataset(config.data, split="train", **places)
     test = create_dataset(config.data, split="test", **places)
-    return limited(train, config.limit_train), limited(test, config.limit_test)
+    return imbalanced(limited(train, config.limit_train), config), limited(test, config.limit_test)
 
 
 def limited(dataset: Dataset, count: int | None) -> Dataset:

@@ -15,10 +15,13 @@ import math
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from minidl.autograd import Tensor, no_grad
-from minidl.device import Array
+from minidl.device import Array, asnumpy
 from minidl.errors import UserError
 from minidl.train.build import Training
+from minidl.train.long_tail import accuracies
 
 
 class Hook:
@@ -81,19 +84,21 @@ def train_step(run: Training, x: Array, labels: Array) -> tuple[float, int]:
 
 @no_grad()
 def evaluate(run: Training, hooks: Sequence[Hook] = ()) -> dict[str, float]:
-    """Mean loss and accuracy on the test images, without label smoothing, and the seconds it took."""
+    """Mean loss and accuracy on the test images, in all and by shots, and the seconds it took."""
     run.model.eval()
-    loss_sum, correct, seen, began = 0.0, 0, 0, time.perf_counter()
+    predicted, loss_sum, seen, began = [], 0.0, 0, time.perf_counter()
     for x, labels in run.test_loader.epoch(0):
         x, labels = run.device.asarray(x), run.device.asarray(labels)
         logits = run.model(Tensor(x))
         loss_sum += run.test_loss(logits, labels).item() * len(labels)
-        correct += int((logits.data.argmax(axis=1) == labels).sum())
+        predicted.append(asnumpy(logits.data.argmax(axis=1)))
         seen += len(labels)
         for hook in hooks:
             hook.on_test_step(run, seen)
     seconds = round(time.perf_counter() - began, 3)
-    return {"test_loss": loss_sum / seen, "test_accuracy": correct / seen, "test_seconds": seconds}
+    answers, labels = np.concatenate(predicted), run.test_set.labels
+    accuracy = {"test_accuracy": int((answers == labels).sum()) / seen, **accuracies(answers, labels, run.shots)}
+    return {"test_loss": loss_sum / seen, **accuracy, "test_seconds": seconds}
 
 
 def finish_epoch(run: Training, test: dict[str, float]) -> dict[str, float]:

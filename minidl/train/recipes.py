@@ -62,3 +62,7 @@ def consistent(config: Config) -> None:
         )
     if config.opt == "sgd" and config.nesterov and config.momentum == 0:
         raise ConfigError("--nesterov needs a --momentum > 0, got 0; add --no-nesterov")
+    if config.loss == "logit_adjusted" and config.sampling == "class_aware":
+        raise ConfigError("--loss logit_adjusted and --sampling class_aware both balance the classes; choose one")
+    if config.few_shot > config.many_shot:
+        raise ConfigError(f"--few-shot must be at most --many-shot, {config.many_shot}, got {config.few_shot}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from minidl.data import class_counts
 from minidl.train.build import Training
 from minidl.train.cli import command
 from minidl.train.interrupt import Interrupted
@@ -24,6 +25,7 @@ def heading(run: Training, folder: Path, notes: Sequence[str] = ()) -> str:
         f"{config.opt}, {config.sched}, lr {config.lr:g}, seed {config.seed}",
         f"run folder: {folder}",
     ]
+    lines += [class_sizes(run)] if run.shots else []
     if at.epoch or at.step:
         lines.append(f"going on after {place(run)}")
     return "\n".join([*lines, *notes]) + "\n"
@@ -36,12 +38,26 @@ def summary(run: Training, folder: Path) -> str:
     lines = [
         f"test accuracy   {history[-1]['test_accuracy']:.2%} after the last epoch; "
         f"best {best['test_accuracy']:.2%}, epoch {best['epoch']:.0f}",
+        *([f"by shots        {by_shots(run, history[-1])}"] if run.shots else []),
         f"time            {duration(seconds)} for {len(history)} epochs",
         f"parameters      {run.parameter_count:,}",
         f"in {folder}:   {CURVES}, {METRICS}, {CONFIG}, {BEST}, {LAST}",
         f"to try next:    {next_command(run, folder)}",
     ]
     return "\n" + "\n".join(lines)
+
+
+def class_sizes(run: Training) -> str:
+    """How unequal classes are, and which are many-, medium- and few-shot."""
+    counts, config = class_counts(run.train_set), run.config
+    limits = {"many": f" (> {config.many_shot})", "medium": "", "few": f" (< {config.few_shot})"}
+    groups = ", ".join(f"{len(classes)} {name}-shot{limits[name]}" for name, classes in run.shots.items())
+    return f"classes of {counts.max():,} to {counts.min():,} training images: {groups}"
+
+
+def by_shots(run: Training, row: dict[str, float]) -> str:
+    """Accuracy in each group of classes, from a row of the history."""
+    return ", ".join(f"{name} {row[f'test_accuracy_{name}']:.2%}" for name in run.shots)
 
 
 def next_command(run: Training, folder: Path) -> str:
