@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from minidl.kernels.cpu.threads import num_threads, run_blocks, scratch, split, use_threads
+from minidl.kernels.cpu.threads import framed, num_threads, run_blocks, scratch, split, use_threads
 
 
 @pytest.mark.parametrize("n", [1, 2, 4])
@@ -121,3 +121,21 @@ def test_scratch_is_reused_per_slot_and_aligned() -> None:
     assert a.shape == (10, 7) and b.dtype == np.complex128
     assert not np.shares_memory(a, b) and np.shares_memory(a, scratch((5,), np.float64))
     assert a.ctypes.data % 64 == b.ctypes.data % 64 == 0
+
+
+def test_framed_keeps_its_zeros_and_gives_way_when_there_is_much() -> None:
+    inside = (slice(0, 3), slice(1, 4))
+    first = framed((3, 5), np.float32, inside)
+    first[inside] = 7
+    again = framed((3, 5), np.float32, inside)
+    assert np.shares_memory(first, again)
+    assert (again[:, 0] == 0).all() and (again[:, 4] == 0).all()
+    others = [
+        framed((3, 5), np.float64, inside),
+        framed((3, 5), np.float32, inside, slot=1),
+        framed((3, 5), np.float32, (slice(0, 3), slice(0, 4))),
+    ]
+    assert not any(np.shares_memory(first, other) for other in others)
+    large = [framed((1 << 20, k), np.float64, (slice(0, 1), slice(0, 1))) for k in (1, 2, 3)]  # 8, 16, 24 MiB
+    assert not np.shares_memory(first, framed((3, 5), np.float32, inside))
+    assert not np.shares_memory(large[0], framed((1 << 20, 1), np.float64, (slice(0, 1), slice(0, 1))))

@@ -9,6 +9,9 @@ kernels the tiles cost nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
@@ -16,45 +19,65 @@ _SMALL = 1_000_000  # OpenBLAS takes a product for small up to M K P = 100³; in
 _WIDE, _LONG = 256, 1024
 
 
-def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """out = a b.
+def multiplier(m: int, b: np.ndarray, out: np.ndarray) -> Callable[[np.ndarray], None]:
+    """The function a ↦ (out = a b); b and out are read and written anew at each call.
 
     Args:
-        a: (…, M, K).
+        m: rows of a (…, M, K).
         b: (…, K, P), rows contiguous.
         out: (…, M, P), rows contiguous.
     """
-    m, k = a.shape[-2:]
+    k, columns = b.shape[-2:]
     width = min(_SMALL // (m * k) // 16 * 16, _WIDE)
-    columns = b.shape[-1]
     if width < 48 or columns <= width:
-        np.matmul(a, b, out=out)
-        return
+        width = columns
     tiles = columns // width
-    np.matmul(a[..., None, :, :], _tiled(b, tiles, width), out=_tiled(out, tiles, width))  # (…,1,M,K)(…,T,K,width)
+    pairs = [(_tiled(b, tiles, width), _tiled(out, tiles, width))]  # (…,T,K,width), (…,T,M,width)
     if tiles * width < columns:
-        np.matmul(a, b[..., tiles * width :], out=out[..., tiles * width :])
+        rest = slice(tiles * width, None)
+        pairs.append((b[..., None, :, rest], out[..., None, :, rest]))
+
+    def multiply(a: np.ndarray) -> None:
+        for b_tiles, out_tiles in pairs:
+            np.matmul(a[..., None, :, :], b_tiles, out=out_tiles)
+
+    return multiply
 
 
-def multiply_transposed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a bᵀ, summed over fixed lengths of P in a fixed order.
+def transposed_multiplier(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray]:
+    """The function () ↦ a bᵀ, summed over fixed lengths of P in a fixed order; a and b are read anew at each call.
 
     Args:
         a: (…, M, P), rows contiguous.
         b: (…, K, P), rows contiguous; the leading axes of both are broadcast.
 
     Returns:
-        (…, M, K), a new array.
+        A function that gives (…, M, K), a new array each time.
     """
-    m, k, p = a.shape[-2], b.shape[-2], a.shape[-1]
+    (m, p), k = a.shape[-2:], b.shape[-2]
     high, wide = _part(m, 32), _part(k, 32)
     long = _part(p, min(_SMALL // (high * wide), _LONG))
-    a = _cut(a, high, long)[..., :, None, :, :, :]  # (…,M/h,1,P/l,h,l)
-    b = _cut(b, wide, long)[..., None, :, :, :, :].swapaxes(-1, -2)  # (…,1,K/w,P/l,l,w)
-    c = np.add.reduce(np.matmul(a, b), axis=-3)  # (…,M/h,K/w,P/l,h,w) → (…,M/h,K/w,h,w)
-    return c.swapaxes(-2, -3).reshape(*c.shape[:-4], m, k)  # (…,M/h,h,K/w,w) → (…,M,K)
+    a_tiles = _cut(a, high, long)[..., :, None, :, :, :]  # (…,M/h,1,P/l,h,l)
+    b_tiles = _cut(b, wide, long)[..., None, :, :, :, :].swapaxes(-1, -2)  # (…,1,K/w,P/l,l,w)
+
+    def multiply() -> np.ndarray:
+        c = np.add.reduce(np.matmul(a_tiles, b_tiles), axis=-3)  # (…,M/h,K/w,P/l,h,w) → (…,M/h,K/w,h,w)
+        return c.swapaxes(-2, -3).reshape(*c.shape[:-4], m, k)  # (…,M/h,h,K/w,w) → (…,M,K)
+
+    return multiply
 
 
+def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """out = a b, once; as `multiplier`."""
+    multiplier(a.shape[-2], b, out)(a)
+
+
+def multiply_transposed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a bᵀ, once; as `transposed_multiplier`."""
+    return transposed_multiplier(a, b)()
+
+
+@cache
 def _part(length: int, at_most: int) -> int:
     """The largest divisor of `length` up to `at_most`; `length` itself if there is only a small one."""
     part = next(d for d in range(min(length, at_most), 0, -1) if length % d == 0)

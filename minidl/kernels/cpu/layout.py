@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.kernels.cpu.threads import scratch
+from minidl.kernels.cpu.threads import framed, scratch
 from minidl.kernels.geometry import Pair
 
 
@@ -44,19 +44,26 @@ def rows_apart(shape: tuple[int, ...], dtype: Any, slot: int) -> np.ndarray:
 
 def padded(x: np.ndarray, rows: Pair, columns: Pair, slot: int = 0) -> np.ndarray:
     """x[:, r0:r1, c0:c1] of x (C, H, W, N) with zeros where it reaches outside; a view where it does not."""
-    _, height, width, _ = x.shape
+    channels, height, width, n = x.shape
     (r0, r1), (c0, c1) = rows, columns
     if r0 >= 0 and c0 >= 0 and r1 <= height and c1 <= width:
         return x[:, r0:r1, c0:c1]
-    slab = scratch((len(x), r1 - r0, c1 - c0, x.shape[3]), x.dtype, slot)
-    top, bottom = np.clip((-r0, height - r0), 0, r1 - r0)
-    left, right = np.clip((-c0, width - c0), 0, c1 - c0)
-    slab[:, :top] = 0
-    slab[:, bottom:] = 0
-    slab[:, top:bottom, :left] = 0
-    slab[:, top:bottom, right:] = 0
-    np.copyto(slab[:, top:bottom, left:right], x[:, r0 + top : r0 + bottom, c0 + left : c0 + right])
+    (to_rows, from_rows), (to_columns, from_columns) = overlap(r0, r1, height), overlap(c0, c1, width)
+    slab = framed((channels, r1 - r0, c1 - c0, n), x.dtype, (to_rows, to_columns), slot)
+    np.copyto(slab[:, to_rows, to_columns], x[:, from_rows, from_columns])
     return slab
+
+
+def overlap(first: int, stop: int, length: int) -> tuple[slice, slice]:
+    """Where `first` … `stop` meets 0 … `length`: seen from `first`, and seen from 0.
+
+    Example:
+        >>> overlap(-1, 5, 3)
+        (slice(1, 4, None), slice(0, 3, None))
+    """
+    start = min(max(first, 0), length)
+    end = max(min(stop, length), start)
+    return slice(start - first, end - first), slice(start, end)
 
 
 def items(x: np.ndarray) -> np.ndarray:

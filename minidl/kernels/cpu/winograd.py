@@ -26,9 +26,9 @@ from functools import reduce
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minidl.kernels.cpu.gemm import multiply, multiply_transposed
-from minidl.kernels.cpu.layout import padded, rows_apart
-from minidl.kernels.cpu.threads import run_blocks, scratch, split
+from minidl.kernels.cpu.gemm import multiplier, transposed_multiplier
+from minidl.kernels.cpu.layout import items, overlap, padded, rows_apart
+from minidl.kernels.cpu.threads import framed, run_blocks, scratch, split
 from minidl.kernels.geometry import Pair
 
 _BLOCK = 1 << 18  # elements of one operand of (1)
@@ -52,27 +52,30 @@ def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, grou
         rows, at = where
         t, b = rows.stop - rows.start, at.stop - at.start
         d = _slab(x[..., at], (2 * rows.start + start[0], 2 * t + 2), (start[1], wo + 2), groups)
-        operand = scratch((t, groups, wo + 2, c, b), y.dtype, slot=1)
         d0, d1, d2, d3 = (d[k : k + 2 * t - 1 : 2] for k in range(4))
         y0, y1 = (y[:, 2 * rows.start + k : 2 * rows.stop : 2, :, at] for k in range(2))  # (O,T,Wo,b)
         m, m0 = (rows_apart((o, t * wo * b), y.dtype, slot).reshape(o, t, wo, b) for slot in (2, 3))
-
-        def product(k: int, into: np.ndarray) -> None:
-            out = into.reshape(groups, o // groups, t, wo, b).transpose(2, 0, 3, 1, 4)  # (T,G,Wo,O/G,b)
-            multiply(kernels[k], _three_columns(operand), out)
+        operand = scratch((t, groups, wo + 2, c, b), y.dtype, slot=1)
+        columns = np.ndarray((t, groups, wo, 3 * c, b), y.dtype, operand, 0, operand.strides)  # overlapping
+        to_m, to_m0 = (
+            multiplier(
+                o // groups, columns, into.reshape(groups, o // groups, t, wo, b).transpose(2, 0, 3, 1, 4)
+            )  # (T,G,Wo,3·C/G,b) → (T,G,Wo,O/G,b)
+            for into in (m, m0)
+        )
 
         odd = y1.shape[1]  # one tile less, if the height is odd
         np.add(d1, d2, out=operand)
-        product(1, m)
+        to_m(kernels[1])
         np.subtract(d2, d1, out=operand)
-        product(2, m0)
+        to_m0(kernels[2])
         np.add(m, m0, out=y0)
         np.subtract(m[:, :odd], m0[:, :odd], out=y1)
         np.subtract(d0, d2, out=operand)
-        product(0, m)
+        to_m(kernels[0])
         np.add(y0, m, out=y0)
         np.subtract(d1, d3, out=operand)
-        product(3, m)
+        to_m(kernels[3])
         np.subtract(y1, m[:, :odd], out=y1)
 
     run_blocks(block, [(i, j) for i in tiles for j in images])
@@ -83,38 +86,39 @@ def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: 
     o, ho, wo, n = gy.shape
     c = len(x)
     tiles = _tiles(ho, max(c, o) * wo * n)
-    left, right = (int(v) for v in np.clip((-start[1], x.shape[2] - start[1]), 0, wo + 2))  # columns that are x's
+    to_columns, from_columns = overlap(start[1], start[1] + wo + 2, x.shape[2])
+    within = slice(to_columns.start * n, to_columns.stop * n)
+    apart = 64 // gy.itemsize  # rows that lie a power of two apart share cache sets
 
     def block(rows: slice) -> np.ndarray:
         t = rows.stop - rows.start
-        d = padded(x, (2 * rows.start + start[0], 2 * rows.stop + 2 + start[0]), (start[1] + left, start[1] + right))
+        d = padded(
+            x, (2 * rows.start + start[0], 2 * rows.stop + 2 + start[0]), (from_columns.start, from_columns.stop)
+        )
         d0, d1, d2, d3 = (d[:, k : k + 2 * t - 1 : 2].reshape(c, t, -1) for k in range(4))
         g = padded(gy, (2 * rows.start, 2 * rows.stop), (0, wo), slot=1).reshape(o, 2 * t, wo * n)
         g0, g1 = g[:, ::2], g[:, 1::2]
         q = rows_apart((o, t, wo * n), gy.dtype, slot=2)
-        operand = rows_apart((c, t, (wo + 2) * n), gy.dtype, slot=3)
-        operand[..., : left * n] = 0
-        operand[..., right * n :] = 0
-        inner = operand[..., left * n : right * n]
+        operand = framed((c, t, (wo + 2) * n + apart), gy.dtype, (slice(0, c), slice(0, t), within))
+        inner = operand[..., within]
         a = q.reshape(groups, 1, o // groups, t, wo * n).swapaxes(2, 3)  # (G,1,T,O/G,Wo·N)
         b = _three_shifts(operand, groups, wo, n)  # (G,3,T,C/G,Wo·N)
 
-        def product() -> np.ndarray:
-            return np.add.reduce(multiply_transposed(a, b), axis=2)  # (G,3,O/G,C/G)
+        product = transposed_multiplier(a, b)  # (G,3,T,O/G,C/G)
 
         gk = np.empty((4, groups, 3, o // groups, c // groups), gy.dtype)
         np.copyto(q, g0)
         np.subtract(d0, d2, out=inner)
-        gk[0] = product()
+        gk[0] = np.add.reduce(product(), axis=2)
         np.add(g0, g1, out=q)
         np.add(d1, d2, out=inner)
-        gk[1] = product()
+        gk[1] = np.add.reduce(product(), axis=2)
         np.subtract(g0, g1, out=q)
         np.subtract(d2, d1, out=inner)
-        gk[2] = product()
+        gk[2] = np.add.reduce(product(), axis=2)
         np.negative(g1, out=q)
         np.subtract(d1, d3, out=inner)
-        gk[3] = product()
+        gk[3] = np.add.reduce(product(), axis=2)
         return gk
 
     g0, g1, g2, g3 = reduce(np.add, run_blocks(block, tiles))
@@ -141,10 +145,12 @@ def _tiles(height: int, elements: int) -> list[slice]:
 def _kernels(w: np.ndarray, groups: int) -> np.ndarray:
     """The factors of (1) that hold w (O, C/G, 3, 3), as matrices: (4, G, 1, O/G, 3·C/G)."""
     o, c = w.shape[:2]
-    w0, w1, w2 = w.transpose(2, 0, 3, 1)  # each (O,3,C/G)
-    half = w.dtype.type(0.5)
-    even, odd = (w0 + w2) * half, w1 * half
-    k = np.stack([w0, even + odd, even - odd, w2])
+    k = np.empty((4, o, 3, c), w.dtype)
+    k[::3] = w.transpose(2, 0, 3, 1)[::2]  # w₀ and w₂, each (O,3,C/G)
+    odd = np.multiply(w[:, :, 1].transpose(0, 2, 1), 0.5, order="C")
+    even = (k[0] + k[3]) * w.dtype.type(0.5)
+    np.add(even, odd, out=k[1])
+    np.subtract(even, odd, out=k[2])
     return k.reshape(4, groups, 1, o // groups, 3 * c)
 
 
@@ -152,24 +158,9 @@ def _slab(x: np.ndarray, rows: Pair, columns: Pair, groups: int) -> np.ndarray:
     """x (C, H, W, N) from `rows` and `columns`, each (first, count), zero outside, as (rows, G, columns, C/G, N)."""
     channels, height, width, n = x.shape
     c = channels // groups
-    (r, count), (s, across) = rows, columns
-    slab = scratch((count, groups, across, c, n), x.dtype, slot=0)
-    top, bottom = np.clip((-r, height - r), 0, count)
-    left, right = np.clip((-s, width - s), 0, across)
-    slab[:top] = 0
-    slab[bottom:] = 0
-    slab[top:bottom, :, :left] = 0
-    slab[top:bottom, :, right:] = 0
-    lies = x.reshape(groups, c, height, width, n).transpose(2, 0, 3, 1, 4)[
-        r + top : r + bottom, :, s + left : s + right
-    ]
-    few = max(65536 // (slab.size // c), 4)  # few channels at once are few streams to read
-    for at in range(0, c, few):
-        np.copyto(slab[top:bottom, :, left:right, at : at + few], lies[:, :, :, at : at + few])
+    to_rows, from_rows = overlap(rows[0], sum(rows), height)
+    to_columns, from_columns = overlap(columns[0], sum(columns), width)
+    slab = framed((rows[1], groups, columns[1], c, n), x.dtype, (to_rows, to_columns))
+    lies = x.reshape(groups, c, height, width, n).transpose(2, 0, 3, 1, 4)  # (H,G,W,C/G,N)
+    np.copyto(items(slab[to_rows, :, to_columns]), items(lies[from_rows, :, from_columns]))
     return slab
-
-
-def _three_columns(a: np.ndarray) -> np.ndarray:
-    """(T, G, W + 2, C, N) → (T, G, W, 3 C, N), overlapping."""
-    t, g, across, c, n = a.shape
-    return as_strided(a, (t, g, across - 2, 3 * c, n), a.strides, writeable=False)
