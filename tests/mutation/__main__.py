@@ -39,6 +39,8 @@ def main() -> int:
             print(f"    not tried: {result.error}", flush=True)
         for line, change in report.survivors(result):
             print(f"    line {line}: {change}", flush=True)
+        for change in report.outdated(result):
+            print(f"    explained, but noticed: {change}", flush=True)
         for line, change, noticed_how in result.noticed if arguments.show else []:
             print(f"    line {line}: {change}: {noticed_how}", flush=True)
 

@@ -34,6 +34,12 @@ def survivors(result: Result) -> list[tuple[int, str]]:
     return [(line, change) for line, change in result.survived if change not in known]
 
 
+def outdated(result: Result) -> list[str]:
+    """Changes that are explained and yet noticed."""
+    explained = {**EQUIVALENT.get(str(result.target), {}), **SURVIVING.get(str(result.target), {})}
+    return sorted(explained.keys() - {change for _, change in result.survived}) if not result.error else []
+
+
 def rate(results: Iterable[Result]) -> tuple[int, int, int, int]:
     """Changes, noticed, equivalent, survived."""
     results = list(results)
