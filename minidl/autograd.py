@@ -40,6 +40,38 @@ def no_grad() -> Iterator[None]:
         _grad_enabled.reset(token)
 
 
+def _run(fn: Function, method: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
+    return method(*arrays, **params)
+
+
+_observer: ContextVar[Callable[..., Any]] = ContextVar("minidl_observer", default=_run)
+
+
+@contextmanager
+def observe(observer: Callable[..., Any]) -> Iterator[None]:
+    """Let `observer` run every forward and backward inside, to time them or to look at what goes in and out.
+
+    Args:
+        observer: called as observer(fn, method, *arrays, **params), where `method` is the Function's own `forward`
+            or `backward`; returns what method(*arrays, **params) returns.
+
+    Example:
+        >>> def tell(fn, method, *arrays, **params):
+        ...     print(fn.name, method.__name__)
+        ...     return method(*arrays, **params)
+        >>> x = Tensor([2.0], requires_grad=True)
+        >>> with observe(tell):
+        ...     (x * x).backward()
+        Mul forward
+        Mul backward
+    """
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
 class Tensor:
     """An array, and the Function application that produced it (None for a leaf).
 
@@ -175,7 +207,7 @@ class Tensor:
             gy = frozen(fn.xp.asarray(cotangents.pop(fn)))  # asarray: NumPy's arithmetic on 0-d arrays returns scalars
             if (kept := fn.retained() if fn.retained else None) is not None:
                 _accumulate(kept, gy)
-            for x, gx in checked_gradients(fn, fn.backward(gy)):
+            for x, gx in checked_gradients(fn, _observer.get()(fn, fn.backward, gy)):
                 if x.grad_fn is not None:
                     cotangents[x.grad_fn] = cotangents[x.grad_fn] + gx if x.grad_fn in cotangents else gx
                 else:
@@ -230,7 +262,8 @@ class Function:
         recording = _grad_enabled.get()
         self.needs_grad = tuple(recording and x is not None and x.requires_grad for x in inputs)
         one_dtype(self.name, arrays)
-        y = Tensor._owning(self.xp.asarray(self.forward(*arrays, **params)))  # NumPy reductions return scalars
+        y = _observer.get()(self, self.forward, *arrays, **params)
+        y = Tensor._owning(self.xp.asarray(y))  # NumPy reductions return scalars
         if any(self.needs_grad):
             self.inputs = inputs
             y.requires_grad, y.grad_fn = True, self  # y → self → inputs: no cycle, freed by reference count
