@@ -195,7 +195,8 @@ class GaussianConv2d(nn.Conv2d):
 
     @property
     def sigma(self) -> np.ndarray:
-        """σ, shape (1,) or (C,)."""
+        """σ, shape (1,) or (C,), as the next forward takes it."""
+        self.project()
         return np.exp(self.log_sigma.numpy()) if self.kernel == "sampled" else np.sqrt(self.variance.numpy())
 
     @no_grad()
@@ -206,6 +207,7 @@ class GaussianConv2d(nn.Conv2d):
 
     def taps(self) -> Tensor:
         """k, shape (1, 2r + 1) or (C, 2r + 1)."""
+        self.project()
         if self.kernel == "sampled":
             return ops.gaussian_kernel1d(ops.exp(self.log_sigma), radius=self.radius)
         return ops.gaussian_kernel1d(None, self.variance, radius=self.radius, kind="discrete")
@@ -225,7 +227,6 @@ class GaussianConv2d(nn.Conv2d):
         return ops.reshape(wide, (o, c, *size))
 
     def forward(self, x: Tensor) -> Tensor:
-        self.project()
         geometry: dict[str, Any] = {"stride": self.stride, "groups": self.groups}
         if self.border == "crop":
             x = ops.separable_filter(x, self.taps())
@@ -240,7 +241,7 @@ class GaussianConv2d(nn.Conv2d):
         return ops.conv2d(x, self.composed_weight(), self.bias, padding=padding, **geometry)  # (3)
 
     def project(self) -> None:
-        """Put σ back into its range."""
+        """Put σ back into its range, from which a step may have taken it; all that uses σ does so first."""
         if self.kernel == "sampled":
             parameter, low, high = self.log_sigma, math.log(self.sigma_min), math.log(self.sigma_max)
         else:
