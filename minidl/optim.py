@@ -48,11 +48,20 @@ class Group:
     lr_factor: float = 1.0
 
 
-def parameter_groups(model: Module, weight_decay: float) -> list[Group]:
-    """Two groups: parameters that decay, and those that a layer keeps from it (biases, and all of a norm layer's).
+def parameter_groups(model: Module, weight_decay: float, lr_factors: Mapping[str, float] | None = None) -> list[Group]:
+    """Groups of equal treatment: parameters that decay, and those that a layer keeps from it, for each learning rate.
 
-    Decay makes a function flatter through its weights; pulling a scale to 0 that BatchNorm sets right after does not.
-    Every layer says which of its own parameters are exempt: `Module.no_weight_decay`.
+    Decay makes a function flatter through its weights; pulling a scale to 0 that BatchNorm sets right after does not,
+    nor does pulling the logarithm of a width.  Every layer says which of its own parameters are exempt (biases, all
+    of a norm layer's): `Module.no_weight_decay`.
+
+    Args:
+        model: whose parameters are meant.
+        weight_decay: λ of those that decay.
+        lr_factors: learning rates of parameters by name, as multiples of the optimizer's; 1 for all others.
+
+    Raises:
+        ValueError: a name in `lr_factors` is no parameter's.
 
     Example:
         >>> from minidl import nn
@@ -66,9 +75,16 @@ def parameter_groups(model: Module, weight_decay: float) -> list[Group]:
         for name, value in vars(module).items()
         if name in module.no_weight_decay
     }
-    decays = tuple((n, p) for n, p in model.named_parameters() if id(p) not in exempt)
-    stays = tuple((n, p) for n, p in model.named_parameters() if id(p) in exempt)
-    return [Group(params, decay) for params, decay in ((decays, weight_decay), (stays, 0.0)) if params]
+    named, factors = dict(model.named_parameters()), dict(lr_factors or {})
+    if unknown := factors.keys() - named.keys():
+        raise ValueError(f"parameter_groups: lr_factors names {min(unknown)!r}, which is no parameter of the model")
+    alike: dict[tuple[float, float], list[tuple[str, Parameter]]] = {}
+    for factor in dict.fromkeys((1.0, *factors.values())):
+        alike |= {(factor, weight_decay): [], (factor, 0.0): []}
+    for name, parameter in named.items():
+        decay = 0.0 if id(parameter) in exempt else weight_decay
+        alike[factors.get(name, 1.0), decay].append((name, parameter))
+    return [Group(tuple(params), decay, factor) for (factor, decay), params in alike.items() if params]
 
 
 class Optimizer:

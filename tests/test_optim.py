@@ -151,6 +151,15 @@ def test_groups_have_their_own_decay_and_learning_rate() -> None:
     assert sorted(sgd.state_dict()[0]) == ["velocity.a", "velocity.b"]
 
 
+def test_named_parameters_get_learning_rates_of_their_own() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, rng=np.random.default_rng(0)), nn.BatchNorm1d(2))
+    groups = parameter_groups(model, 0.1, {"0.bias": 0.5, "0.weight": 0.5, "1.bias": 3})
+    found = [([name for name, _ in g.params], g.weight_decay, g.lr_factor) for g in groups]
+    assert found == [(["1.weight"], 0, 1), (["0.weight"], 0.1, 0.5), (["0.bias"], 0, 0.5), (["1.bias"], 0, 3)]
+    with pytest.raises(ValueError, match="lr_factors names '0.sigma', which is no parameter of the model"):
+        parameter_groups(model, 0.1, {"0.sigma": 2.0})
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
