@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minidl import checkpoint
-from minidl.errors import ConfigError, UserError
+from minidl.errors import UserError
 from minidl.train.build import Training, build, check_environment, use_threads
 from minidl.train.cli import PROG, Arguments, parse
 from minidl.train.interrupt import Interrupted, StopRequest
@@ -86,9 +86,6 @@ def prepare(arguments: Arguments) -> tuple[Training, Path, list[str]]:
     config, changed = continued(path, meta, arguments.given)
     run = build(config)
     restore(run, arrays, meta, str(path))
-    if run.position.epoch >= config.epochs:
-        done = run.position.epoch
-        raise ConfigError(f"--resume: {path} has finished its {done} epochs; add --epochs {2 * done} to train on")
     notes = [f"changed on the way, so not the run it would have been: {', '.join(changed)}"] if changed else []
     return run, continued_folder(config, path, run.position), notes
 

@@ -13,6 +13,7 @@ import numpy as np
 from minidl import ops
 from minidl.autograd import Tensor, no_grad
 from minidl.data import Dataset, Loader
+from minidl.data.loader import Order
 from minidl.device import Device, get_device
 from minidl.errors import ConfigError
 from minidl.models import create_model, model_info
@@ -31,6 +32,7 @@ class Training:
     """A network and all that trains it; `position` says how far it has come.
 
     Attributes:
+        trained: what learns: the whole model, or in the second stage its classifier; the rest is frozen.
         loss: of training: (logits, labels) → mean over the batch.
         test_loss: the same on test images, without label smoothing.
         schedule: learning rate at each step, counted from the first epoch's first.
@@ -44,6 +46,7 @@ class Training:
     train_loader: Loader
     test_loader: Loader
     model: Module
+    trained: Module
     loss: Loss
     test_loss: Loss
     optimizer: Optimizer
@@ -88,6 +91,7 @@ def build(config: Config) -> Training:
         train_loader=train_loader,
         test_loader=test_loader,
         model=model,
+        trained=model,
         loss=long_tail.loss(config, train_set, device),
         test_loss=ops.cross_entropy,
         optimizer=optimizer(config, model),
@@ -122,16 +126,28 @@ def takes(model: Module, name: str, shape: tuple[int, int, int], device: Device)
 
 
 def loaders(config: Config, train_set: Dataset, test_set: Dataset) -> tuple[Loader, Loader]:
-    """Shuffled (or class-aware), augmented batches of one size for training; every test image in order."""
+    """Batches for training; every test image in order."""
     if config.batch_size > len(train_set):
         raise ConfigError(
             f"--batch-size must be at most the number of training images, {len(train_set)}, got {config.batch_size}"
         )
-    size = config.batch_size
-    shared: dict[str, Any] = {"seed": config.seed, "prefetch": config.prefetch}
-    changes, order = augmentation(config, train_set), long_tail.order(config, train_set)
-    train = Loader(train_set, size, shuffle=True, drop_last=True, augment=changes, order=order, **shared)
-    return train, Loader(test_set, size, shuffle=False, drop_last=False, **shared)
+    size, seed, prefetch = config.batch_size, config.seed, config.prefetch
+    test = Loader(test_set, size, seed=seed, shuffle=False, drop_last=False, prefetch=prefetch)
+    return training_loader(config, train_set, long_tail.order(config, train_set)), test
+
+
+def training_loader(config: Config, dataset: Dataset, order: Order | None) -> Loader:
+    """Augmented batches of one size, shuffled or in the given order."""
+    return Loader(
+        dataset,
+        config.batch_size,
+        seed=config.seed,
+        shuffle=True,
+        drop_last=True,
+        augment=augmentation(config, dataset),
+        order=order,
+        prefetch=config.prefetch,
+    )
 
 
 def optimizer(config: Config, model: Module) -> Optimizer:

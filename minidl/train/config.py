@@ -179,6 +179,12 @@ class Config:
     )
     loss: str = option("cross_entropy", "long tail", "of training", OneOf(lambda: LOSSES), "noted")
     tau: float = option(1.0, "long tail", "of logit_adjusted: the weight of ln(class frequency)", number(0), "noted")
+    stage2_epochs: int = option(
+        0, "long tail", "epochs of a new classifier on frozen features, class-aware", between(0, 2**32 - 1), "noted"
+    )
+    stage2_lr: float | None = option(
+        None, "long tail", "highest learning rate of that; default: --lr", number(0, open_low=True), "noted"
+    )
     many_shot: int = option(100, "long tail", "classes with more training images are many-shot", at_least(1))
     few_shot: int = option(20, "long tail", "classes with fewer training images are few-shot", at_least(1))
 
@@ -190,6 +196,11 @@ class Config:
     out: str | None = option(None, "record", "the run's folder; default: runs/DATE-MODEL-DATA", resume="free")
     overwrite: bool = option(False, "record", "replace a run that is in that folder already", resume="free")
     log_every: int = option(0, "record", "steps between reports of progress; 0: as fits", at_least(0), resume="free")
+
+    @property
+    def total_epochs(self) -> int:
+        """Of both stages."""
+        return self.epochs + self.stage2_epochs
 
     def items(self) -> list[tuple[str, Any]]:
         return [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]

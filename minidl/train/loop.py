@@ -1,6 +1,7 @@
 """The training loop.
 
     for every epoch:
+        after the last epoch of the first stage, if there is a second: a new classifier           stages.advance
         for every batch:  lr from the schedule;  logits = model(x);  loss;  backward;  update     train_epoch
         loss and accuracy on the test images                                                       evaluate
         one row of the history                                                                     finish_epoch
@@ -20,6 +21,7 @@ import numpy as np
 from minidl.autograd import Tensor, no_grad
 from minidl.device import Array, asnumpy
 from minidl.errors import UserError
+from minidl.train import stages
 from minidl.train.build import Training
 from minidl.train.long_tail import accuracies
 
@@ -47,7 +49,8 @@ def fit(run: Training, hooks: Sequence[Hook] = ()) -> None:
     Raises:
         Diverged: the loss became infinite or NaN.
     """
-    while run.position.epoch < run.config.epochs:
+    while run.position.epoch < run.config.total_epochs:
+        stages.advance(run)
         train_epoch(run, hooks)
         row = finish_epoch(run, evaluate(run, hooks))
         for hook in hooks:
@@ -56,7 +59,8 @@ def fit(run: Training, hooks: Sequence[Hook] = ()) -> None:
 
 def train_epoch(run: Training, hooks: Sequence[Hook] = ()) -> None:
     """The rest of the current epoch, from the step at which it stands."""
-    run.model.train()
+    run.model.eval()
+    run.trained.train()  # the whole model, but for a second stage
     at, began = run.position, time.perf_counter()
     for x, labels in run.train_loader.epoch(at.epoch, start=at.step):
         loss, correct = train_step(run, x, labels)
@@ -106,6 +110,7 @@ def finish_epoch(run: Training, test: dict[str, float]) -> dict[str, float]:
     at = run.position
     row: dict[str, float] = {
         "epoch": at.epoch + 1,
+        **({"stage": at.stage} if run.config.stage2_epochs else {}),
         "lr": run.optimizer.lr,
         "train_loss": at.loss_sum / at.seen,
         "train_accuracy": at.correct / at.seen,

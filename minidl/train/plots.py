@@ -42,6 +42,9 @@ def draw_curves(history: Sequence[dict[str, float]], title: str, path: Path) -> 
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
         axes.grid(alpha=0.3)
+        for row in history[1:]:
+            if row.get("stage") == 2 and history[int(row["epoch"]) - 2].get("stage") != 2:
+                axes.axvline(row["epoch"] - 0.5, color="grey", linestyle=":")  # where the second stage begins
         axes.spines[["top", "right"]].set_visible(False)
     with written_whole(path) as beside, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a character of the title that the font has not

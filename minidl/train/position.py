@@ -14,7 +14,8 @@ class Position:
     """The current epoch, and the sums over its steps so far.
 
     Attributes:
-        epoch: epochs finished.
+        stage: 1, or 2 in which the classifier is trained alone; see `train.stages`.
+        epoch: epochs finished, of both.
         step: steps done of the current one.
         loss_sum: of every image's loss, before each step's update.
         correct: predictions that were right.
@@ -23,6 +24,7 @@ class Position:
         history: a row for each finished epoch, as `metrics.csv` shows it.
     """
 
+    stage: int = 1
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
@@ -72,13 +74,14 @@ class Position:
             rows = [zip(columns, row, strict=True) for row in values["history"]["rows"]]
             history = [{name: _number(value) for name, value in row if value is not None} for row in rows]
             counts = {name: _count(values[name]) for name in ("epoch", "step", "correct", "seen")}
+            stage = _count(values.get("stage", 1))
             sums = {name: float(_number(values[name])) for name in ("loss_sum", "seconds")}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{source}: its record of where training stood is damaged") from error
         needed = {"epoch", "test_accuracy"}
-        if counts["epoch"] != len(history) or any(not needed <= row.keys() for row in history):
+        if stage not in (1, 2) or counts["epoch"] != len(history) or any(not needed <= row.keys() for row in history):
             raise CheckpointError(f"{source}: its record of where training stood contradicts itself")
-        return cls(**counts, **sums, history=history)  # type: ignore[arg-type]
+        return cls(stage=stage, **counts, **sums, history=history)  # type: ignore[arg-type]
 
 
 def _number(value: Any) -> float:

@@ -39,11 +39,11 @@ class Display(Hook):
             f"loss {at.loss_sum / at.seen:.4f} acc {at.correct / at.seen:.1%} "
             f"{at.seen / at.seconds:,.0f} images/s left {duration(self._left(run, at.seen / at.seconds))}"
         )
-        self._show(f"epoch {at.epoch + 1}/{run.config.epochs}", at.step, run.steps_per_epoch, numbers)
+        self._show(f"epoch {at.epoch + 1}/{run.config.total_epochs}", at.step, run.steps_per_epoch, numbers)
 
     def on_test_step(self, run: Training, seen: int) -> None:
         if self._time_to_speak():
-            self._show(f"epoch {run.position.epoch + 1}/{run.config.epochs}, test", seen, len(run.test_set))
+            self._show(f"epoch {run.position.epoch + 1}/{run.config.total_epochs}, test", seen, len(run.test_set))
 
     def on_epoch_end(self, run: Training, row: dict[str, float]) -> None:
         self.close()
@@ -58,6 +58,8 @@ class Display(Hook):
             f"{row['images_per_second']:9,.0f} {duration(row['seconds'] + row['test_seconds']):>7} {left:>7}",
             flush=True,
         )
+        if run.config.stage2_epochs and run.position.epoch == run.config.epochs:
+            print("second stage: a new classifier, class-aware; features frozen, in evaluation mode", flush=True)
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -86,8 +88,8 @@ class Display(Hook):
 
     def _left(self, run: Training, images_per_second: float) -> float:
         """Seconds to the end of the last epoch, its test included."""
-        steps = run.config.epochs * run.steps_per_epoch - run.steps_done
-        tests = run.config.epochs - run.position.epoch
+        steps = run.config.total_epochs * run.steps_per_epoch - run.steps_done
+        tests = run.config.total_epochs - run.position.epoch
         test = self._test_seconds
         if test is None:
             test = len(run.test_set) / (3 * images_per_second)  # a forward pass takes about a third of a step

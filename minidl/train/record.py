@@ -54,7 +54,7 @@ class Record(Hook):
         if row is run.position.best:
             copy_whole(self.folder / LAST, self.folder / BEST)
         write_metrics(run.position, self.folder / METRICS)
-        if time.monotonic() - self._drawn > REDRAW or run.position.epoch == run.config.epochs:
+        if time.monotonic() - self._drawn > REDRAW or run.position.epoch == run.config.total_epochs:
             self.draw(run)
 
     def save(self, run: Training) -> None:

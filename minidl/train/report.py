@@ -11,6 +11,7 @@ from minidl.train.cli import command
 from minidl.train.interrupt import Interrupted
 from minidl.train.progress import duration
 from minidl.train.record import BEST, CONFIG, CURVES, LAST, METRICS
+from minidl.train.state import longer
 
 
 def heading(run: Training, folder: Path, notes: Sequence[str] = ()) -> str:
@@ -25,6 +26,8 @@ def heading(run: Training, folder: Path, notes: Sequence[str] = ()) -> str:
         f"{config.opt}, {config.sched}, lr {config.lr:g}, seed {config.seed}",
         f"run folder: {folder}",
     ]
+    if config.stage2_epochs:
+        lines.append(f"then {config.stage2_epochs} epochs of a new classifier, lr {config.stage2_lr or config.lr:g}")
     lines += [class_sizes(run)] if run.shots else []
     if at.epoch or at.step:
         lines.append(f"going on after {place(run)}")
@@ -39,6 +42,7 @@ def summary(run: Training, folder: Path) -> str:
         f"test accuracy   {history[-1]['test_accuracy']:.2%} after the last epoch; "
         f"best {best['test_accuracy']:.2%}, epoch {best['epoch']:.0f}",
         *([f"by shots        {by_shots(run, history[-1])}"] if run.shots else []),
+        *first_stage(run),
         f"time            {duration(seconds)} for {len(history)} epochs",
         f"parameters      {run.parameter_count:,}",
         f"in {folder}:   {CURVES}, {METRICS}, {CONFIG}, {BEST}, {LAST}",
@@ -60,19 +64,28 @@ def by_shots(run: Training, row: dict[str, float]) -> str:
     return ", ".join(f"{name} {row[f'test_accuracy_{name}']:.2%}" for name in run.shots)
 
 
+def first_stage(run: Training) -> list[str]:
+    """What the network had reached before its classifier was renewed, if it was."""
+    if run.position.stage == 1:
+        return []
+    row = run.position.history[run.config.epochs - 1]
+    shots = f"; {by_shots(run, row)}" if run.shots else ""
+    return [f"first stage     {row['test_accuracy']:.2%}{shots}"]
+
+
 def next_command(run: Training, folder: Path) -> str:
     """A step further: from drawn images to photographs, and there to a longer run."""
     if run.config.data == "multiscale":
         return command("--data", "cifar10", "--download")
-    return command("--resume", str(folder), "--epochs", str(2 * run.config.epochs))
+    return command("--resume", str(folder), *longer(run.config))
 
 
 def place(run: Training) -> str:
     """Where training stands, in words."""
     at = run.position
     if at.step == 0:
-        return f"epoch {at.epoch} of {run.config.epochs}"
-    return f"step {at.step} of {run.steps_per_epoch} in epoch {at.epoch + 1} of {run.config.epochs}"
+        return f"epoch {at.epoch} of {run.config.total_epochs}"
+    return f"step {at.step} of {run.steps_per_epoch} in epoch {at.epoch + 1} of {run.config.total_epochs}"
 
 
 def stopped(run: Training, folder: Path, interrupted: Interrupted) -> str:

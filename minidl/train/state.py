@@ -22,6 +22,7 @@ from minidl.train.build import Training
 from minidl.train.config import FIELDS, Config, flag, from_mapping
 from minidl.train.position import Position
 from minidl.train.recipes import consistent
+from minidl.train.stages import classifier_alone, renew_classifier
 
 FORMAT = "minidl.train 1"
 OPTIMIZER = "optimizer."
@@ -56,23 +57,49 @@ def restore(run: Training, arrays: Mapping[str, np.ndarray], meta: Mapping[str, 
             f"{meta.get('images')} training and test images there, {images} here, or other classes"
         )
     position = Position.from_json(_mapping(meta, "position", source), source)
-    if position.step > run.steps_per_epoch:
+    if position.step > run.steps_per_epoch or (position.stage == 2 and position.epoch < run.config.epochs):
         raise CheckpointError(f"{source}: its record of where training stood contradicts itself")
+    unfinished(position, run.config, source)
     restore_model(run.model, arrays, meta, source)
+    run.position = position
+    if position.stage == 2:
+        classifier_alone(run)
     kept = {name.removeprefix(OPTIMIZER): a for name, a in arrays.items() if name.startswith(OPTIMIZER)}
     try:
         run.optimizer.load_state_dict(kept, _mapping(meta, "optimizer", source))
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{source}: does not fit the optimiser: {error}") from error
-    run.position = position
+
+
+def unfinished(position: Position, config: Config, source: str) -> None:
+    """Refuse a run of which nothing is left to train, or whose first stage would end before where it stands.
+
+    Raises:
+        ConfigError: `config` says so.
+    """
+    begun = position.epoch + (position.step > 0)
+    if position.stage == 1 and begun > config.epochs:
+        raise ConfigError(f"--epochs must be at least {begun}, got {config.epochs}: {source} has come that far")
+    if position.epoch >= config.total_epochs:
+        again = " ".join(longer(config))
+        raise ConfigError(f"--resume: {source} has finished its {position.epoch} epochs; add {again} to train on")
+
+
+def longer(config: Config) -> tuple[str, str]:
+    """The flag that makes a finished run go on: twice the epochs of its last stage."""
+    if config.stage2_epochs:
+        return "--stage2-epochs", str(2 * config.stage2_epochs)
+    return "--epochs", str(2 * config.epochs)
 
 
 def restore_model(model: Module, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], source: str) -> None:
-    """Set `model`'s parameters, buffers and generators to those of a checkpoint.
+    """Set `model`'s parameters, buffers and generators to those of a checkpoint, its classifier to that of its stage.
 
     Raises:
         CheckpointError: it is another network's, or damaged.
     """
+    if _mapping(meta, "position", source).get("stage") == 2:
+        renew_classifier(model, np.random.default_rng(0))  # its values come from the checkpoint
     generators, states = dict(model.named_generators()), _mapping(meta, "generators", source)
     if generators.keys() != states.keys():
         raise CheckpointError(f"{source}: belongs to another network: their random generators differ")
@@ -112,13 +139,13 @@ def continued(path: Path, meta: Mapping[str, Any], given: Mapping[str, Any]) -> 
     stored = from_mapping(_mapping(meta, "config", str(path)), str(path))
     if missing := [name for name in ("model", "data", "epochs", "batch_size", "seed") if name not in stored]:
         raise CheckpointError(f"{path}: its configuration has no {missing[0]}")
-    before = Config(**stored)
+    before, second = Config(**stored), _mapping(meta, "position", str(path)).get("stage") == 2
     changed = []
     for name, value in given.items():
         old, rule = getattr(before, name), FIELDS[name].metadata["resume"]
         if value == old or rule == "free":
             continue
-        if rule == "fixed":
+        if rule == "fixed" or (name == "epochs" and second):
             raise ConfigError(f"{flag(name)} {value}: {path} was trained with {old}, which cannot change on the way")
         changed.append(f"{flag(name)} {old} → {value}")
     config = Config(**{**stored, "out": str(path.parent), **given})
