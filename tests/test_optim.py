@@ -156,7 +156,7 @@ def test_named_parameters_get_learning_rates_of_their_own() -> None:
     groups = parameter_groups(model, 0.1, {"0.bias": 0.5, "0.weight": 0.5, "1.bias": 3})
     found = [([name for name, _ in g.params], g.weight_decay, g.lr_factor) for g in groups]
     assert found == [(["1.weight"], 0, 1), (["0.weight"], 0.1, 0.5), (["0.bias"], 0, 0.5), (["1.bias"], 0, 3)]
-    with pytest.raises(ValueError, match="lr_factors names '0.sigma', which is no parameter of the model"):
+    with pytest.raises(ValueError, match=r"lr_factors names '0\.sigma', which is no parameter of the model"):
         parameter_groups(model, 0.1, {"0.sigma": 2.0})
 
 
