@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from minidl.check.bounds import gamma
 from minidl.kernels import array, cpu, reference
+from minidl.kernels.cpu import winograd
 from minidl.kernels.cpu.layout import chwn, empty
 from minidl.kernels.cpu.threads import use_threads
-from minidl.kernels.cpu.winograd import applies
 from minidl.kernels.geometry import output_size
 
 ROUTINES = ["correlate", "correlate_adjoint_x", "correlate_adjoint_w"]
@@ -31,25 +31,25 @@ def operands(rng, x_shape, w_shape, geometry: dict, dtype) -> tuple[np.ndarray, 
     return tuple(rng.normal(size=s).astype(dtype) for s in shapes)
 
 
-# Winograd's products hold other sums: y₀ of equation (1), (2) in kernels/cpu/winograd.py is, with absolute values,
-# |d₀||w₀| + |d₂||w₀| + (|d₁| + |d₂|) Σ|w|, and y₁ likewise: row u of |w| counts as row u of SPREAD |w|, whichever of
-# the two an output is.  The same in (3), (4) for gw.
-SPREAD = np.array([[1, 1, 2], [1, 1, 1], [2, 1, 1]])
-EXTRA = 8  # sums before and after the products
+EXTRA = 20  # roundings in A, B and G of Winograd's algorithm, besides the sum over the channels
 
 
 def rounding_bound(kernels, routine: str, x, w, gy, geometry: dict) -> np.ndarray:
-    """γ_m Σ |a| |b| over the m terms of each element, for the routine's precision and for the reference's float64."""
-    x64, w64, gy64 = (abs(a).astype(np.float64) for a in (x, w, gy))
-    terms = call(array, routine, *(np.ones_like(a) for a in (x, w, gy)), geometry).max()
-    spread = kernels is cpu and applies(w.shape, geometry["stride"], geometry["dilation"], len(x))
-    if spread and routine != "correlate_adjoint_w":
-        w64 = np.einsum("uk,ockv->ocuv", SPREAD, w64)
-    sizes = call(array, routine, x64, w64, gy64, geometry)
-    if spread and routine == "correlate_adjoint_w":
-        sizes = np.einsum("uk,ockv->ocuv", SPREAD, sizes)
-    m = int(terms) + EXTRA * spread
-    return (gamma(m, x.dtype) + gamma(m, np.float64)) * sizes
+    """γ_m Σ |a| |b| over the m terms of each element, for the routine's precision and for the reference's float64.
+
+    Winograd's algorithm is A [(G w) ⊙ (B d)], and its terms are those of |A| [(|G| |w|) ⊙ (|B| |d|)]: the routine
+    itself in float64 on absolute values gives their sum.
+    """
+    absolute = [abs(a).astype(np.float64) for a in (x, w, gy)]
+    terms = int(call(array, routine, *(np.ones_like(a) for a in (x, w, gy)), geometry).max())
+    if kernels is cpu and winograd.applies(w.shape, geometry["stride"], geometry["dilation"], len(x)):
+        terms += EXTRA
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(winograd, "_transforms", lambda m, dtype: tuple(abs(t) for t in winograd.transforms(m)))
+            sizes = call(cpu, routine, *absolute, geometry)
+    else:
+        sizes = call(array, routine, *absolute, geometry)
+    return (gamma(terms, x.dtype) + gamma(terms, np.float64)) * sizes
 
 
 def assert_within_rounding(kernels, routine: str, x, w, gy, geometry: dict, exactly=reference) -> None:
@@ -100,7 +100,7 @@ def problems_for_winograd(draw):
         return draw(st.integers(0, 4))
 
     padding = ((end(), end()), (end(), end()))
-    size = [max(draw(st.integers(1, 6)), 3 - sum(ends)) for ends in padding]
+    size = [max(draw(st.integers(1, 12)), 3 - sum(ends)) for ends in padding]
     n, c, o, g = draw(st.integers(16, 19)), draw(st.integers(4, 6)), draw(st.integers(1, 5)), draw(st.integers(1, 2))
     geometry = {"stride": (1, 1), "padding": padding, "dilation": (1, 1), "groups": g}
     return (n, c * g, *size), (o * g, c, 3, 3), geometry, draw(st.integers(0, 2**32 - 1))
@@ -112,7 +112,7 @@ def problems_for_winograd(draw):
 def test_winograd_agrees_with_the_readable_form_on_any_map(routine, problem, dtype) -> None:
     x_shape, w_shape, geometry, seed = problem
     x, w, gy = operands(np.random.default_rng(seed), x_shape, w_shape, geometry, dtype)
-    assert applies(w_shape, (1, 1), (1, 1), len(x))
+    assert winograd.applies(w_shape, (1, 1), (1, 1), len(x))
     assert_within_rounding(cpu, routine, x, w, gy, geometry, exactly=array)
 
 
@@ -196,3 +196,20 @@ def test_complex_arrays_pass_through(name, routine) -> None:
     result = call(cpu, routine, *moved, geometry)
     assert result.dtype == np.complex128
     np.testing.assert_allclose(result.imag / step, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_winograds_matrices_correlate_exactly(m) -> None:
+    a, g, b = winograd.transforms(m)
+    rng = np.random.default_rng(0)
+    d, w = rng.normal(size=m + 2), rng.normal(size=3)
+    np.testing.assert_allclose(a @ ((g @ w) * (b @ d)), np.correlate(d, w), rtol=1e-13)
+    for t in (a, b):
+        np.testing.assert_array_equal(t, t.astype(np.float32))  # no rounding in float32
+
+
+@pytest.mark.parametrize(("height", "rows"), [(1, 2), (2, 2), (3, 4), (4, 4), (5, 2), (6, 2), (7, 4), (8, 4), (28, 4)])
+def test_winograds_tiles_make_the_fewest_products(height, rows) -> None:
+    assert winograd._tile(height) == rows
+    products = {m: (m + 2) * -(-height // m) for m in (2, 4)}
+    assert products[rows] == min(products.values())

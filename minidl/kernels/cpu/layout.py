@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from minidl.kernels.cpu.threads import framed, scratch
 from minidl.kernels.geometry import Pair
@@ -52,6 +53,13 @@ def padded(x: np.ndarray, rows: Pair, columns: Pair, slot: int = 0) -> np.ndarra
     slab = framed((channels, r1 - r0, c1 - c0, n), x.dtype, (to_rows, to_columns), slot)
     np.copyto(slab[:, to_rows, to_columns], x[:, from_rows, from_columns])
     return slab
+
+
+def strided(x: np.ndarray, first: tuple[int, ...], shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:
+    """A view of `x` from the element `first` on; quick where `x` is C-ordered."""
+    if x.flags.c_contiguous:
+        return np.ndarray(shape, x.dtype, x, sum(i * s for i, s in zip(first, x.strides, strict=True)), strides)
+    return as_strided(x[tuple(slice(i, None) for i in first)], shape, strides)
 
 
 def overlap(first: int, stop: int, length: int) -> tuple[slice, slice]:

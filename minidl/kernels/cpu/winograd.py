@@ -1,38 +1,46 @@
-"""Convolution by 3×3 kernels, stride 1, with two thirds of the products (Winograd, along the height).
+r"""Convolution by 3×3 kernels, stride 1, with half the products: Winograd's algorithm along the height.
 
-Two rows of output y₀, y₁ read four rows of input d₀ … d₃.  With W's three rows w₀ w₁ w₂, every product below a
-convolution along the width (over the three columns v and the channels c),
+A tile of m rows of output reads m + 2 rows of input d.  Take the kernel's three rows w as a polynomial in the row, and
+d and y likewise: multiplying polynomials is multiplying their values at enough points (∞ is the leading coefficient),
+and turned about by transposition it gives a correlation,
 
-    m₀ = (d₀ − d₂) w₀                     m₂ = (d₂ − d₁) (w₀ − w₁ + w₂)/2
-    m₁ = (d₁ + d₂) (w₀ + w₁ + w₂)/2       m₃ = (d₁ − d₃) w₂                                     (1)
-    y₀ = m₀ + m₁ + m₂                     y₁ = m₁ − m₂ − m₃                                     (2)
+    y = A [(G w) ⊙ (B d)]              A (m, m + 2),  G (m + 2, 3),  B (m + 2, m + 2)              (1)
 
-are four products where (y₀, y₁) have six.  (1), (2) are linear in w and trilinear with gy, so the gradient of W is
+where every one of the m + 2 products stands for a product over the channels c and the three columns v of the kernel.
+Six instead of twelve, at m = 4.  (1) is linear in w, and trilinear with gy, so
 
-    q₀ = gy₀,  q₁ = gy₀ + gy₁,  q₂ = gy₀ − gy₁,  q₃ = − gy₁,      ĝ_k = Σ q_k (row of (1))ᵀ      (3)
-    gw₀ = ĝ₀ + (ĝ₁ + ĝ₂)/2,   gw₁ = (ĝ₁ − ĝ₂)/2,   gw₂ = (ĝ₁ + ĝ₂)/2 + ĝ₃                      (4)
+    gw = Gᵀ Σ_tiles (Aᵀ gy) ⊙ (B d)                                                                (2)
 
-and the gradient of x is a convolution by the turned kernel.  Along the height the operands of (1) are sums of whole
-rows.  Along the width nothing is copied: in a buffer that lies as (row, column, channel, image) the three columns
-under a kernel are 3 C consecutive rows of a matrix, and the next output position is the same matrix one column on.
+and gx is (1) with gy and the turned kernel.  Both are three matrix products a block, each one call of NumPy:
+
+    V[k] = B x          the rows of a tile, for every channel and column
+    M[k] = (G w)[k] V   over 3 C: V lies as (column, channel, image), so that the three columns under a kernel are
+                        3 C consecutive rows of a matrix, and the next position is that matrix one column on
+    y    = A M          straight into the rows of y
+
+The points decide the error.  0, ±5/8, ±3/2 and ∞ (m = 4) leave A and B exact in float32 and err about twice as much
+as the sum itself does; the customary 0, ±1, ±2, ∞ three times.
 
 Source: S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin, S. Gray, CVPR 2016.
 """
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Iterator
+from functools import cache, reduce
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from minidl.kernels.cpu.gemm import multiplier, transposed_multiplier
-from minidl.kernels.cpu.layout import items, overlap, padded, rows_apart
+from minidl.kernels.cpu.layout import overlap, rows_apart, strided
 from minidl.kernels.cpu.threads import framed, run_blocks, scratch, split
 from minidl.kernels.geometry import Pair
 
-_BLOCK = 1 << 18  # elements of one operand of (1)
-_IMAGES = 128  # images at a time: the columns of one matrix product
+_POINTS = {2: (0, 1, -1), 4: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
+_BLOCK = 1 << 19  # elements of V
+_BLOCKS = 4  # at least
+_IMAGES = 128  # at a time: the columns of one matrix product
 
 
 def applies(w_shape: tuple[int, ...], stride: Pair, dilation: Pair, images: int) -> bool:
@@ -40,127 +48,136 @@ def applies(w_shape: tuple[int, ...], stride: Pair, dilation: Pair, images: int)
     return w_shape[2:] == (3, 3) and stride == dilation == (1, 1) and w_shape[1] >= 4 and images >= 16
 
 
+def transforms(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A, G and B of (1), in float64.
+
+    At each point p: A holds its powers, G its powers over Π (p − q), B the coefficients of Π (x − q), q the others.
+
+    Example:
+        >>> transforms(2)[0]
+        array([[ 1.,  1.,  1.,  0.],
+               [ 0.,  1., -1.,  1.]])
+    """
+    points = np.array(_POINTS[m], np.float64)
+    a, g, b = np.zeros((m, m + 2)), np.zeros((m + 2, 3)), np.zeros((m + 2, m + 2))
+    for k, p in enumerate(points):
+        others = np.delete(points, k)
+        a[:, k] = p ** np.arange(m)
+        g[k] = p ** np.arange(3) / np.prod(p - others)
+        b[k, :-1] = np.poly(others)[::-1]
+    a[-1, -1] = g[-1, -1] = 1
+    b[-1] = np.poly(points)[::-1]
+    return a, g, b
+
+
+@cache
+def _transforms(m: int, dtype: np.dtype) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(t, dtype) for t in transforms(m))
+
+
 def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, groups: int) -> None:
     """y[o,i,j] = Σ w[o,c,u,v] x[c, i + u + start, j + v + start], x (C,H,W,N) zero outside, into y (O,Ho,Wo,N)."""
-    o, ho, wo, n = y.shape
-    c = w.shape[1]
-    kernels = _kernels(w, groups)  # (4,G,1,O/G,3·C/G)
-    images = split(n, _IMAGES)
-    tiles = _tiles(ho, max(len(x), o) * wo * images[0].stop)
+    (o, ho, wo, n), c, m = y.shape, w.shape[1], _tile(y.shape[1])
+    k, o = m + 2, o // groups  # o and c a group
+    a, g, b = _transforms(m, y.dtype)
+    w_rows = np.ascontiguousarray(w.transpose(2, 0, 3, 1)).reshape(3, -1)  # (O,C/G,u,v) → (u,O·v·C/G)
+    kernels = (g @ w_rows).reshape(k, 1, groups, 1, o, 3 * c)
+    to, across = overlap(start[1], start[1] + wo + 2, x.shape[2])  # columns of x, in V and in x
+    channel, row, column, _ = x.strides
+    y_channel, y_row, y_column, y_image = y.strides
 
     def block(where: tuple[slice, slice]) -> None:
-        rows, at = where
-        t, b = rows.stop - rows.start, at.stop - at.start
-        d = _slab(x[..., at], (2 * rows.start + start[0], 2 * t + 2), (start[1], wo + 2), groups)
-        d0, d1, d2, d3 = (d[k : k + 2 * t - 1 : 2] for k in range(4))
-        y0, y1 = (y[:, 2 * rows.start + k : 2 * rows.stop : 2, :, at] for k in range(2))  # (O,T,Wo,b)
-        m, m0 = (rows_apart((o, t * wo * b), y.dtype, slot).reshape(o, t, wo, b) for slot in (2, 3))
-        operand = scratch((t, groups, wo + 2, c, b), y.dtype, slot=1)
-        columns = np.ndarray((t, groups, wo, 3 * c, b), y.dtype, operand, 0, operand.strides)  # overlapping
-        to_m, to_m0 = (
-            multiplier(
-                o // groups, columns, into.reshape(groups, o // groups, t, wo, b).transpose(2, 0, 3, 1, 4)
-            )  # (T,G,Wo,3·C/G,b) → (T,G,Wo,O/G,b)
-            for into in (m, m0)
-        )
+        tiles, images = where
+        t, size = tiles.stop - tiles.start, images.stop - images.start
+        v = framed((k, t, groups, wo + 2, c, size), y.dtype, (slice(0, k), slice(0, t), slice(0, groups), to))
+        v_rows = v[:, :, :, to].transpose(2, 4, 1, 3, 0, 5)  # (G,C/G,T,columns,k,images)
+        for at, taps, first in _pieces(tiles, m, start[0], x.shape[1]):
+            shape = (groups, c, at.stop - at.start, to.stop - to.start, taps.stop - taps.start, size)
+            strides = (c * channel, channel, m * row, column, row, x.itemsize)
+            x_rows = strided(x, (0, first, across.start, images.start), shape, strides)
+            np.matmul(b[:, taps], x_rows, out=v_rows[:, :, at])
+        columns = np.ndarray((k, t, groups, wo, 3 * c, size), v.dtype, v, 0, v.strides)  # overlapping
+        products = scratch((k, t, groups, wo, o, size), y.dtype)
+        multiplier(o, columns, products)(kernels)
+        p_rows = products.transpose(1, 2, 3, 4, 0, 5)  # (T,G,Wo,O/G,k,images)
+        for at, height, first in _outputs(tiles, m, ho):
+            shape = (at.stop - at.start, groups, wo, o, height, size)
+            strides = (m * y_row, o * y_channel, y_column, y_channel, y_row, y_image)
+            np.matmul(a[:height], p_rows[at], out=strided(y, (0, first, 0, images.start), shape, strides))
 
-        odd = y1.shape[1]  # one tile less, if the height is odd
-        np.add(d1, d2, out=operand)
-        to_m(kernels[1])
-        np.subtract(d2, d1, out=operand)
-        to_m0(kernels[2])
-        np.add(m, m0, out=y0)
-        np.subtract(m[:, :odd], m0[:, :odd], out=y1)
-        np.subtract(d0, d2, out=operand)
-        to_m(kernels[0])
-        np.add(y0, m, out=y0)
-        np.subtract(d1, d3, out=operand)
-        to_m(kernels[3])
-        np.subtract(y1, m[:, :odd], out=y1)
-
+    count = -(-ho // m)
+    images = split(n, at_most=max(min(_IMAGES, n // -(-_BLOCKS // count)), 32))
+    tiles = _blocks(count, k * (wo + 2) * max(len(x), len(y)) * images[0].stop)
     run_blocks(block, [(i, j) for i in tiles for j in images])
 
 
 def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: int) -> np.ndarray:
     """gw[o,c,u,v] = Σ gy[o,i,j] x[c, i + u + start, j + v + start], gy (O,Ho,Wo,N), x (C,H,W,N) zero outside."""
-    o, ho, wo, n = gy.shape
-    c = len(x)
-    tiles = _tiles(ho, max(c, o) * wo * n)
-    to_columns, from_columns = overlap(start[1], start[1] + wo + 2, x.shape[2])
-    within = slice(to_columns.start * n, to_columns.stop * n)
+    (o, ho, wo, n), c, m = gy.shape, len(x), _tile(gy.shape[1])
+    k = m + 2
+    a, g, b = _transforms(m, gy.dtype)
+    to, across = overlap(start[1], start[1] + wo + 2, x.shape[2])  # columns of x, in V and in x
+    within = slice(to.start * n, to.stop * n)
     apart = 64 // gy.itemsize  # rows that lie a power of two apart share cache sets
+    (channel, row, _, element), (y_channel, y_row, *_) = x.strides, gy.strides
 
-    def block(rows: slice) -> np.ndarray:
-        t = rows.stop - rows.start
-        d = padded(
-            x, (2 * rows.start + start[0], 2 * rows.stop + 2 + start[0]), (from_columns.start, from_columns.stop)
+    def block(where: tuple[slice, slice]) -> np.ndarray:
+        tiles, points = where
+        t, h = tiles.stop - tiles.start, points.stop - points.start
+        v = framed((h, c, t, (wo + 2) * n + apart), gy.dtype, (slice(0, h), slice(0, c), slice(0, t), within))
+        v_rows = v[..., within].transpose(1, 2, 0, 3)  # (C,T,h,columns·N)
+        for at, taps, first in _pieces(tiles, m, start[0], x.shape[1]):
+            shape = (c, at.stop - at.start, taps.stop - taps.start, within.stop - within.start)
+            x_rows = strided(x, (0, first, across.start, 0), shape, (channel, m * row, row, element))
+            np.matmul(b[points, taps], x_rows, out=v_rows[:, at])
+        q = rows_apart((h, o, t, wo * n), gy.dtype, slot=0)
+        for at, height, first in _outputs(tiles, m, ho):
+            shape = (o, at.stop - at.start, height, wo * n)
+            gy_rows = strided(gy, (0, first, 0, 0), shape, (y_channel, m * y_row, y_row, element))
+            np.matmul(a[:height, points].T, gy_rows, out=q[:, :, at].transpose(1, 2, 0, 3))
+        left = q.reshape(h, groups, 1, o // groups, t, wo * n).swapaxes(3, 4)  # (h,G,1,T,O/G,Wo·N)
+        of_point, of_channel, of_tile, _ = v.strides
+        right = as_strided(  # (h,G,3,T,C/G,Wo·N), overlapping: the columns under each column of the kernel
+            v,
+            (h, groups, 3, t, c // groups, wo * n),
+            (of_point, c // groups * of_channel, n * element, of_tile, of_channel, element),
         )
-        d0, d1, d2, d3 = (d[:, k : k + 2 * t - 1 : 2].reshape(c, t, -1) for k in range(4))
-        g = padded(gy, (2 * rows.start, 2 * rows.stop), (0, wo), slot=1).reshape(o, 2 * t, wo * n)
-        g0, g1 = g[:, ::2], g[:, 1::2]
-        q = rows_apart((o, t, wo * n), gy.dtype, slot=2)
-        operand = framed((c, t, (wo + 2) * n + apart), gy.dtype, (slice(0, c), slice(0, t), within))
-        inner = operand[..., within]
-        a = q.reshape(groups, 1, o // groups, t, wo * n).swapaxes(2, 3)  # (G,1,T,O/G,Wo·N)
-        b = _three_shifts(operand, groups, wo, n)  # (G,3,T,C/G,Wo·N)
+        return np.add.reduce(transposed_multiplier(left, right)(), axis=3)  # (h,G,3,O/G,C/G)
 
-        product = transposed_multiplier(a, b)  # (G,3,T,O/G,C/G)
-
-        gk = np.empty((4, groups, 3, o // groups, c // groups), gy.dtype)
-        np.copyto(q, g0)
-        np.subtract(d0, d2, out=inner)
-        gk[0] = np.add.reduce(product(), axis=2)
-        np.add(g0, g1, out=q)
-        np.add(d1, d2, out=inner)
-        gk[1] = np.add.reduce(product(), axis=2)
-        np.subtract(g0, g1, out=q)
-        np.subtract(d2, d1, out=inner)
-        gk[2] = np.add.reduce(product(), axis=2)
-        np.negative(g1, out=q)
-        np.subtract(d1, d3, out=inner)
-        gk[3] = np.add.reduce(product(), axis=2)
-        return gk
-
-    g0, g1, g2, g3 = reduce(np.add, run_blocks(block, tiles))
-    half = gy.dtype.type(0.5)
-    even, odd = (g1 + g2) * half, (g1 - g2) * half
-    gw = np.stack([g0 + even, odd, even + g3])  # (3,G,3,O/G,C/G), (4)
-    return gw.transpose(1, 3, 4, 0, 2).reshape(o, c // groups, 3, 3)
+    count = -(-ho // m)
+    tiles = _blocks(count, k * (wo + 2) * max(c, o) * n)
+    points = split(k, at_most=-(-k // -(-_BLOCKS // len(tiles))))
+    parts = run_blocks(block, [(i, j) for i in tiles for j in points])
+    sums = [reduce(np.add, parts[i :: len(points)]) for i in range(len(points))]  # over the tiles
+    gw = g.T @ np.concatenate(sums).reshape(k, -1)  # (2)
+    return gw.reshape(3, groups, 3, o // groups, c // groups).transpose(1, 3, 4, 0, 2).reshape(o, c // groups, 3, 3)
 
 
-def _three_shifts(a: np.ndarray, groups: int, wo: int, n: int) -> np.ndarray:
-    """(C, T, (Wo + 2) N) → (G, 3, T, C/G, Wo N), overlapping: the columns under each column of the kernel."""
-    c, t, _ = a.shape
-    row, tile, element = a.strides
-    shape = (groups, 3, t, c // groups, wo * n)
-    return as_strided(a, shape, (c // groups * row, n * element, tile, row, element), writeable=False)
+def _tile(height: int) -> int:
+    """Rows of output a tile: four, unless two make fewer products or as few, which then err less."""
+    return 2 if 4 * -(-height // 2) <= 6 * -(-height // 4) else 4
 
 
-def _tiles(height: int, elements: int) -> list[slice]:
-    """Blocks of the tiles of two rows: at least four blocks, and operands of (1) no larger than _BLOCK."""
-    count = -(-height // 2)
-    return split(count, at_most=max(min(_BLOCK // elements, -(-count // 4)), 1))
+def _blocks(count: int, elements: int) -> list[slice]:
+    """The tiles in blocks: at least four, and V of a block, `elements` a tile, no larger than it should be."""
+    return split(count, at_most=max(min(_BLOCK // elements, -(-count // _BLOCKS)), 1))
 
 
-def _kernels(w: np.ndarray, groups: int) -> np.ndarray:
-    """The factors of (1) that hold w (O, C/G, 3, 3), as matrices: (4, G, 1, O/G, 3·C/G)."""
-    o, c = w.shape[:2]
-    k = np.empty((4, o, 3, c), w.dtype)
-    k[::3] = w.transpose(2, 0, 3, 1)[::2]  # w₀ and w₂, each (O,3,C/G)
-    odd = np.multiply(w[:, :, 1].transpose(0, 2, 1), 0.5, order="C")
-    even = (k[0] + k[3]) * w.dtype.type(0.5)
-    np.add(even, odd, out=k[1])
-    np.subtract(even, odd, out=k[2])
-    return k.reshape(4, groups, 1, o // groups, 3 * c)
+def _pieces(tiles: slice, m: int, start: int, height: int) -> Iterator[tuple[slice, slice, int]]:
+    """(tiles of the block, taps of B, first row of x): the tiles that lie within x at once, any other by itself."""
+    inside = range(max(-(start // m), tiles.start), min((height - m - 2 - start) // m + 1, tiles.stop))
+    if len(inside):
+        yield slice(inside[0] - tiles.start, inside[-1] + 1 - tiles.start), slice(0, m + 2), m * inside[0] + start
+    for t in range(tiles.start, tiles.stop):
+        if t not in inside:
+            taps, rows = overlap(m * t + start, m * t + start + m + 2, height)
+            yield slice(t - tiles.start, t + 1 - tiles.start), taps, rows.start
 
 
-def _slab(x: np.ndarray, rows: Pair, columns: Pair, groups: int) -> np.ndarray:
-    """x (C, H, W, N) from `rows` and `columns`, each (first, count), zero outside, as (rows, G, columns, C/G, N)."""
-    channels, height, width, n = x.shape
-    c = channels // groups
-    to_rows, from_rows = overlap(rows[0], sum(rows), height)
-    to_columns, from_columns = overlap(columns[0], sum(columns), width)
-    slab = framed((rows[1], groups, columns[1], c, n), x.dtype, (to_rows, to_columns))
-    lies = x.reshape(groups, c, height, width, n).transpose(2, 0, 3, 1, 4)  # (H,G,W,C/G,N)
-    np.copyto(items(slab[to_rows, :, to_columns]), items(lies[from_rows, :, from_columns]))
-    return slab
+def _outputs(tiles: slice, m: int, height: int) -> Iterator[tuple[slice, int, int]]:
+    """(tiles of the block, their rows, first row of y): whole tiles at once, then the one that the height cuts."""
+    whole = min(tiles.stop, height // m)
+    if whole > tiles.start:
+        yield slice(0, whole - tiles.start), m, m * tiles.start
+    if whole < tiles.stop:
+        yield slice(whole - tiles.start, whole + 1 - tiles.start), height - m * whole, m * whole
