@@ -39,7 +39,6 @@ from minidl.kernels.geometry import Pair
 
 _POINTS = {2: (0, 1, -1), 4: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
 _BLOCK = 1 << 19  # elements of V
-_BLOCKS = 4  # at least
 _IMAGES = 128  # at a time: the columns of one matrix product
 
 
@@ -106,7 +105,7 @@ def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, grou
             np.matmul(a[:height], p_rows[at], out=strided(y, (0, first, 0, images.start), shape, strides))
 
     count = -(-ho // m)
-    images = split(n, at_most=max(min(_IMAGES, n // -(-_BLOCKS // count)), 32))
+    images = split(n, at_most=_IMAGES if count > 1 else max(min(_IMAGES, n // 2), 32))
     tiles = _blocks(count, k * (wo + 2) * max(len(x), len(y)) * images[0].stop)
     run_blocks(block, [(i, j) for i in tiles for j in images])
 
@@ -146,7 +145,7 @@ def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: 
 
     count = -(-ho // m)
     tiles = _blocks(count, k * (wo + 2) * max(c, o) * n)
-    points = split(k, at_most=-(-k // -(-_BLOCKS // len(tiles))))
+    points = split(k, at_most=k if len(tiles) > 1 else k // 2)  # their products are separate
     parts = run_blocks(block, [(i, j) for i in tiles for j in points])
     sums = [reduce(np.add, parts[i :: len(points)]) for i in range(len(points))]  # over the tiles
     gw = g.T @ np.concatenate(sums).reshape(k, -1)  # (2)
@@ -159,8 +158,8 @@ def _tile(height: int) -> int:
 
 
 def _blocks(count: int, elements: int) -> list[slice]:
-    """The tiles in blocks: at least four, and V of a block, `elements` a tile, no larger than it should be."""
-    return split(count, at_most=max(min(_BLOCK // elements, -(-count // _BLOCKS)), 1))
+    """The tiles in blocks: four, if there are as many, or so many that V, `elements` a tile, is not too large."""
+    return split(count, at_most=max(min(_BLOCK // elements, -(-count // 4)), 1))
 
 
 def _pieces(tiles: slice, m: int, start: int, height: int) -> Iterator[tuple[slice, slice, int]]:
