@@ -7,32 +7,29 @@ one axis, J being the product of the strides before it ("jump"),
     variance          J² (v + m),   v = d² (k² − 1)/12,   m = Σ u² g_u^p / Σ g_u^p             (2)
     jump              J → J s                                                                  (3)
 
-v is that of k equal taps.  Where kernels are non-negative, p = 1: then the gradient is the convolution of them all,
-and variances add exactly; m is the second moment of the taps as they are cut, which is σ² only from σ ≈ 0.8 on.
-Where weights are random, independent and of mean 0, as they are at first, p = 2: cross terms vanish in the mean
-square, E[W²] of a composed kernel is flat(k) ⁎ g², and m ≈ σ²/2.
+v is that of k equal taps.  Where kernels are non-negative, p = 1: the gradient is the convolution of them all, and
+variances add exactly; m is the second moment of the taps as they are cut, which is σ² only from σ ≈ 0.8 on.
+Where weights are random, independent and of mean 0, as they are at first, p = 2: E[W²] of one layer's composed kernel
+is flat(k) ⁎ g², of m ≈ σ²/2.  Layer on layer, (2) takes gradients at neighbouring places to be independent, which
+they are not below a blur; `Moments` carries their second moments back through the network, all of them:
 
-Where branches meet, the mean |gradient|^p is the sum of theirs: a mixture, each path weighted by its mass e,
+    at the output         a unit gradient at one pixel
+    through a layer       `Window.back`, times Σ |w|^p / O (convolution), mean |γ/√(v + ε)|^p (norm)    (4)
+    to a sum              each branch gets all of it; of a concatenation, its channels' share  (5)
+    where a map is used twice, what comes back from both is added                              (6)
 
-    e = Σ e_b,   mean = Σ e_b mean_b / e,   variance = Σ e_b (variance_b + (mean_b − mean)²) / e          (4)
-    a layer multiplies e by   Σ |w|^p / O · Σ g^p   (convolution),   mean |γ/√(v + ε)|^p   (norm),
-                              1/2   (relu: open half of the time),   1/k^(p−1) a tap   (average)          (5)
-
-Exact: (1), for every network, as the hull of all its paths; (2) for chains of layers without gates, with p = 1 for
-non-negative kernels whose channels are alike, with p = 2 in expectation over weights; (4) for linear branching
-networks with p = 2, again in expectation.  Approximate: relu's gates are not independent of the weights, nor of each
-other; max pooling is taken to choose every place of its window equally often, Gaussian and maximum-entropy pooling
-to weigh them alike; concatenated branches share a random direction by their channels; side paths through a global mean
-(guidance of a pooling) are left out, though they reach every pixel; borders are taken to be far away.
-After training, weights are not independent: (2) is then what geometry and σ explain, no more.
-
-Source: (2) is worked out in docs/explain.md.
+Exact: (1), for every network, as the hull of all its paths.  (2) for chains without gates: with p = 1 for non-negative
+kernels whose channels are alike, with p = 2 in expectation over weights up to and with the uppermost blur.  (4)-(6)
+for linear networks, branching and blurred as they may be, with p = 2 in expectation over weights.
+Approximate: relu's gates depend on the weights and on each other, and are taken to be those of `Moments.gated`; a
+maximum is taken to lie anywhere in its window, Gaussian and maximum-entropy pooling to be averages; side paths
+through a global mean (a pooling's guidance) are left out, though they reach every pixel; borders are taken to be far.
+After training, weights are not independent: this is then what geometry and σ explain, no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,6 +38,7 @@ from minidl.autograd import Function, Tensor
 from minidl.device import get_array_module
 from minidl.explain.field import output_of
 from minidl.explain.gradcam import default_layer
+from minidl.explain.moments import Moments
 from minidl.explain.watch import Call, inspected, watched
 from minidl.explain.window import Window, is_atom, passed, window
 from minidl.nn import Module
@@ -50,18 +48,13 @@ __all__ = ["Prediction", "Step", "predict"]
 
 @dataclass(frozen=True)
 class Step:
-    """A layer with a window on the longest path, and the field up to and with it, vertical and horizontal."""
+    """A layer with a window, and the field up to and with it by (1)-(3), vertical and horizontal."""
 
     path: str
     window: Window
     jump: np.ndarray
     support: np.ndarray
     std: np.ndarray
-
-    @property
-    def field(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Jump before the layer, support and width with it."""
-        return self.jump, self.support, self.std
 
 
 @dataclass(frozen=True)
@@ -71,12 +64,12 @@ class Prediction:
     Attributes:
         layer: whose output.
         power: p of (2).
-        steps: the longest path, from the image up.
+        steps: layers on the longest path, from the image up.
         jump: pixels between the fields of neighbouring outputs.
         support: (1), pixels beyond which nothing has influence.
         centre: mean of the field of output 0, in pixels; of output i: centre + jump · i.
-        std: root of the variance over all paths, (4).
-        longest_std: that of the longest path alone, (2); equal to `std` in a chain.
+        std: root of the variance over all paths, by (4)-(6).
+        longest_std: root of the sum (2) along the longest path.
     """
 
     layer: str
@@ -90,82 +83,25 @@ class Prediction:
 
     def __str__(self) -> str:
         rows: list[tuple[str, ...]] = [
-            ("layer", "kernel", "stride", "dilation", "radius", "blur", "jump", "support", "std")
+            ("layer", "kernel", "stride", "dilation", "radius", "blur", "jump", "support", "width")
         ]
-        rows += [
-            (step.path, *map(_pair, (w.kernel, w.stride, w.dilation, w.radius, w.blur_std, *step.field)))
-            for step in self.steps
-            for w in [step.window]
-        ]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        for step in self.steps:
+            w = step.window
+            blur = f"{w.blur_variance**0.5:.2f}" if w.radius else "-"
+            own = (_pair(w.kernel), _pair(w.stride), _pair(w.dilation), str(w.radius or "-"), blur)
+            rows.append((step.path, *own, _pair(step.jump), _pair(step.support), _pair(step.std)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
             for row in rows
         ]
-        mixture = f"std over all paths {_pair(self.std)} pixels; along the longest {_pair(self.longest_std)}"
-        return "\n".join([*lines, f"support {_pair(self.support)} pixels, {mixture}"])
+        return "\n".join([*lines, f"all paths: support {_pair(self.support)}, width {_pair(self.std)} pixels"])
 
 
 def _pair(values: Any) -> str:
     """Two numbers, or one where they look equal."""
     texts = [f"{v:.2f}" if isinstance(v, float) else str(v) for v in np.asarray(values).tolist()]
     return texts[0] if texts[0] == texts[1] else "×".join(texts)
-
-
-@dataclass(frozen=True)
-class Paths:
-    """All paths from the image up to one tensor: hull, mixture, and the longest of them."""
-
-    jump: np.ndarray = field(default_factory=lambda: np.ones(2, int))
-    low: np.ndarray = field(default_factory=lambda: np.zeros(2, int))
-    high: np.ndarray = field(default_factory=lambda: np.zeros(2, int))
-    mass: float = 1.0
-    mean: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    variance: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    longest_variance: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    steps: tuple[Step, ...] = ()
-
-    def through(self, path: str, w: Window, factor: float) -> Paths:
-        """These paths, continued through a layer with window w that multiplies their mass by `factor`."""
-        jump = self.jump
-        low = self.low - jump * (np.array(w.before) + w.radius)
-        high = self.high + jump * (np.array(w.dilation) * (np.array(w.kernel) - 1) - w.before + w.radius)  # (1)
-        longest = self.longest_variance + jump**2 * w.variance  # (2)
-        step = Step(path, w, jump, high - low + 1, np.sqrt(longest))
-        return Paths(
-            jump=jump * w.stride,  # (3)
-            low=low,
-            high=high,
-            mass=self.mass * factor,
-            mean=self.mean + jump * w.mean,
-            variance=self.variance + jump**2 * w.variance,  # (2)
-            longest_variance=longest,
-            steps=self.steps if w.is_point else (*self.steps, step),
-        )
-
-
-def meeting(branches: Sequence[tuple[float, Paths]]) -> Paths:
-    """What branches become where they are added, (4), each with the share of the cotangent that it gets."""
-    if len(branches) == 1:
-        share, paths = branches[0]
-        return Paths(**{**vars(paths), "mass": share * paths.mass})
-    shares = np.array([share * paths.mass for share, paths in branches])
-    mass = shares.sum()
-    e = shares / mass if mass > 0 else np.full(len(shares), 1 / len(shares))
-    all_paths = [paths for _, paths in branches]
-    longest = max(all_paths, key=lambda p: (int((p.high - p.low).sum()), float(p.longest_variance.sum())))
-    mean = sum(share * p.mean for share, p in zip(e, all_paths, strict=True))
-    variance = sum(share * (p.variance + (p.mean - mean) ** 2) for share, p in zip(e, all_paths, strict=True))
-    return Paths(
-        jump=longest.jump,
-        low=np.min([p.low for p in all_paths], axis=0),
-        high=np.max([p.high for p in all_paths], axis=0),
-        mass=mass,
-        mean=np.asarray(mean),
-        variance=np.asarray(variance),
-        longest_variance=longest.longest_variance,
-        steps=longest.steps,
-    )
 
 
 def predict(
@@ -176,7 +112,7 @@ def predict(
     power: int = 2,
     structure: str = "flat",
 ) -> Prediction:
-    """Predict the effective receptive field of a layer's outputs, by (1)-(5).
+    """Predict the effective receptive field of a layer's outputs, by (1)-(6).
 
     The network is run once, on a black image, to see how its layers are joined; it is left as it was.
 
@@ -195,10 +131,10 @@ def predict(
         >>> rng = np.random.default_rng(0)
         >>> convs = [nn.Conv2d(1, 1, 3, stride=2, padding=1, rng=rng), nn.Conv2d(1, 1, 3, padding=1, rng=rng)]
         >>> print(predict(nn.Sequential(*convs), (1, 32, 32)))
-        layer  kernel  stride  dilation  radius  blur  jump  support   std
-        0           3       2         1       0  0.00     1        3  0.82
-        1           3       1         1       0  0.00     2        7  1.83
-        support 7 pixels, std over all paths 1.83 pixels; along the longest 1.83
+        layer  kernel  stride  dilation  radius  blur  jump  support  width
+        0           3       2         1       -     -     1        3   0.82
+        1           3       1         1       -     -     2        7   1.83
+        all paths: support 7, width 1.83 pixels
     """
     if power not in (1, 2):
         raise ValueError(f"predict: power must be 1 or 2, got {power!r}")
@@ -211,16 +147,18 @@ def predict(
     x.requires_grad = True
     with inspected(model), watched(atoms(model)) as calls:
         y = output_of(model, path, x, "predict")
-        found = _follow(y, x, {c.output.grad_fn: c for c in calls if _has_own_graph(c)}, structure, power)
+        joints = _joints(y, x, {c.output.grad_fn: c for c in calls if _has_own_graph(c)})
+        found = _back(joints, structure, power)
+    steps, longest = _forward(found.way)
     return Prediction(
         layer=path,
         power=power,
-        steps=found.steps,
-        jump=found.jump,
+        steps=steps,
+        jump=_jump(found.way),
         support=found.high - found.low + 1,
-        centre=found.mean,
-        std=np.sqrt(found.variance),
-        longest_std=np.sqrt(found.longest_variance),
+        centre=found.moments.mean,
+        std=np.sqrt(found.moments.variance),
+        longest_std=np.sqrt(longest),
     )
 
 
@@ -246,30 +184,88 @@ def _has_own_graph(call: Call) -> bool:
     return one and out.grad_fn is not None and out.grad_fn is not ins[0].grad_fn
 
 
-def _follow(y: Tensor, x: Tensor, made_by: dict[Function | None, Call], structure: str, power: int) -> Paths:
-    """`Paths` of y, from those of all tensors between x and y, inputs before users."""
-    known: dict[Function | None, Paths] = {None: Paths()}  # x has no grad_fn, and nothing else on the way has none
-    stack: list[Tensor] = [y]
+@dataclass(frozen=True)
+class Joint:
+    """How a map comes from others: through the layer of `call`, or, if that is None, as their sum or concatenation."""
+
+    map: Tensor
+    call: Call | None
+    inputs: list[Tensor]
+
+
+def _joints(y: Tensor, x: Tensor, made_by: dict[Function | None, Call]) -> list[Joint]:
+    """All joints between y and x, users before inputs."""
+    order: list[Joint] = []
+    seen: set[Function | None] = {None}  # x has no grad_fn, and nothing else on the way has none
+    stack: list[tuple[Tensor, Joint | None]] = [(y, None)]
     while stack:
-        tensor = stack[-1]
-        if tensor.grad_fn in known:
-            stack.pop()
-            continue
-        call = made_by.get(tensor.grad_fn)
-        inputs = [call.inputs[0]] if call else _maps_before(tensor, x)
-        if waiting := [t for t in inputs if t.grad_fn not in known]:
-            stack.extend(waiting)
-            continue
-        branches = [known[t.grad_fn] for t in inputs]
-        if any((b.jump != branches[0].jump).any() for b in branches):
+        tensor, done = stack.pop()
+        if done:
+            order.append(done)
+        elif tensor.grad_fn not in seen:
+            seen.add(tensor.grad_fn)
+            call = made_by.get(tensor.grad_fn)
+            joint = Joint(tensor, call, [call.inputs[0]] if call else _maps_before(tensor, x))
+            stack.append((tensor, joint))
+            stack.extend((t, None) for t in joint.inputs)
+    return order[::-1]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What has come back to a map: moments, hull, and the longest way from the output, a window a layer."""
+
+    moments: Moments
+    low: np.ndarray
+    high: np.ndarray
+    way: tuple[tuple[str, Window], ...] = ()
+
+    def __add__(self, other: Arrival) -> Arrival:
+        """(6)."""
+        longest = max(self, other, key=lambda a: int((a.high - a.low).sum()))
+        if (_jump(self.way) != _jump(other.way)).any():
             raise ValueError("predict: branches of different strides meet; what has a window must be a layer")
-        if call:
-            w = window(call, structure, power)
-            known[tensor.grad_fn] = branches[0].through(call.path, w, passed(call, w, power))
-        else:  # added: every branch gets the whole cotangent; concatenated: its channels' share
-            shares = [t.shape[1] / tensor.shape[1] for t in inputs]
-            known[tensor.grad_fn] = meeting(list(zip(shares, branches, strict=True)))
-    return known[y.grad_fn]
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return Arrival(self.moments + other.moments, low, high, longest.way)  # (6)
+
+    def through(self, path: str, w: Window, factor: float) -> Arrival:
+        """What arrives before a layer of this window that multiplies masses by `factor`."""
+        return Arrival(
+            w.back(self.moments).times(factor),  # (4)
+            self.low * w.stride - w.before - w.radius,
+            self.high * w.stride + np.array(w.dilation) * (np.array(w.kernel) - 1) - w.before + w.radius,  # (1)
+            self.way if w.is_point else (*self.way, (path, w)),
+        )
+
+
+def _jump(way: tuple[tuple[str, Window], ...]) -> np.ndarray:
+    return np.prod([(1, 1), *(w.stride for _, w in way)], axis=0)
+
+
+def _back(joints: list[Joint], structure: str, power: int) -> Arrival:
+    """What arrives at the image."""
+    arrived = {joints[0].map.grad_fn: Arrival(Moments.of_a_pixel(), np.zeros(2, int), np.zeros(2, int))}
+    for joint in joints:
+        at = arrived.pop(joint.map.grad_fn)
+        if joint.call:
+            at = at.through(joint.call.path, window(joint.call, structure, power), passed(joint.call, power))
+        for t in joint.inputs:
+            share = 1.0 if joint.call else t.shape[1] / joint.map.shape[1]  # (5)
+            to = Arrival(at.moments.times(share), at.low, at.high, at.way)
+            arrived[t.grad_fn] = arrived[t.grad_fn] + to if t.grad_fn in arrived else to
+    return arrived[None]
+
+
+def _forward(way: tuple[tuple[str, Window], ...]) -> tuple[tuple[Step, ...], np.ndarray]:
+    """The steps of a way, from the image up, and its variance by (2)."""
+    jump, support, variance = np.ones(2, int), np.ones(2, int), np.zeros(2)
+    steps = []
+    for path, w in reversed(way):
+        support = support + jump * (np.array(w.dilation) * (np.array(w.kernel) - 1) + 2 * w.radius)  # (1)
+        variance = variance + jump**2 * (w.variance + w.blur_variance)  # (2)
+        steps.append(Step(path, w, jump, support, np.sqrt(variance)))
+        jump = jump * w.stride  # (3)
+    return tuple(steps), variance
 
 
 def _maps_before(tensor: Tensor, x: Tensor) -> list[Tensor]:

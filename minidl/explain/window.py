@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,63 +10,84 @@ import numpy as np
 from minidl import nn
 from minidl.autograd import no_grad
 from minidl.device import asnumpy
+from minidl.explain.moments import Moments
 from minidl.explain.watch import Call, is_map
 from minidl.nn import Module
 from minidl.ops import _check
+from minidl.priors import GaussianPool2d, MaxEntPool2d
 
 Pair = tuple[int, int]
+AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, GaussianPool2d, MaxEntPool2d)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Taps of a layer along (vertical, horizontal), their weight to the power of p, and a Gaussian blurring them.
+    """Where the taps of a layer lie, by (vertical, horizontal), and the Gaussian that blurs them.
 
     Attributes:
         kernel, stride, dilation: of the taps.
         before: zeros above and to the left of the map.
-        radius: of the Gaussian; 0 if there is none.
-        profiles: share of each tap, summed over the other axis; each sums to 1.
-        blur: share of each tap of the Gaussian, u = −r … r, likewise.
-        gain: Σ g^p over the taps of the Gaussian in two dimensions.
+        profiles: share of each tap in Σ |w|^p, summed over the other axis.
+        blur: taps of the Gaussian, a row a channel or one for all, the same along both axes; [[1]] if there is none.
+        averages: whether the taps are given and equal, 1/k each, not random weights.
+        gates: whether it is a relu.
+        power: p.
     """
 
     kernel: Pair
     stride: Pair
     dilation: Pair
     before: Pair
-    radius: Pair
     profiles: tuple[np.ndarray, np.ndarray]
-    blur: tuple[np.ndarray, np.ndarray]
-    gain: float = 1.0
+    blur: np.ndarray
+    averages: bool
+    gates: bool
+    power: int
+
+    @property
+    def radius(self) -> int:
+        """Of the Gaussian; 0 if there is none."""
+        return self.blur.shape[1] // 2
 
     @property
     def is_point(self) -> bool:
         """Whether it reads one pixel for each of the same map."""
-        return self.kernel == self.stride == (1, 1) and self.radius == (0, 0)
+        return self.kernel == self.stride == (1, 1) and self.radius == 0
 
     @property
     def mean(self) -> np.ndarray:
-        """Where output 0 reads in the mean, in pixels of the layer's input; the Gaussian is even."""
+        """Mean place of the taps, from the pixel that output 0 begins at; a Gaussian is even and moves nothing."""
         means = np.array([q @ np.arange(len(q)) for q in self.profiles])
         return means * self.dilation - self.before
 
     @property
     def variance(self) -> np.ndarray:
-        """d² v + m: of the taps' places, and of the Gaussian."""
-        places = np.array([spread(q, np.arange(len(q))) for q in self.profiles])
-        return places * np.square(self.dilation) + np.square(self.blur_std)
+        """d² v, of the taps' places: d² (k² − 1)/12 if all are alike."""
+        places = [np.arange(len(q)) - q @ np.arange(len(q)) for q in self.profiles]
+        return np.array([q @ (u * u) for q, u in zip(self.profiles, places, strict=True)]) * np.square(self.dilation)
 
     @property
-    def blur_std(self) -> tuple[float, float]:
-        """√m of the Gaussian's taps as they are cut, which is not σ."""
-        vertical, horizontal = (math.sqrt(spread(g, np.arange(len(g)) - len(g) // 2)) for g in self.blur)
-        return vertical, horizontal
+    def blur_variance(self) -> float:
+        """m = Σ u² k^p / Σ k^p of the Gaussian, over its channels: of the taps as they are cut, which is not σ²."""
+        u, k = np.arange(-self.radius, self.radius + 1), self.blur**self.power
+        along_the_other_axis = k.sum(axis=1)
+        return float(along_the_other_axis @ k @ (u * u) / (along_the_other_axis @ k.sum(axis=1)))
 
-
-def spread(shares: np.ndarray, places: np.ndarray) -> float:
-    """Variance of a distribution over places."""
-    mean = shares @ places
-    return float(shares @ np.square(places - mean))
+    def back(self, at: Moments) -> Moments:
+        """What a gradient at the layer's output, of these moments, becomes at its input, up to its mass."""
+        if self.gates:
+            return at.gated()
+        at = at.strided(self.stride)
+        if self.averages and self.power == 2:
+            boxes = [np.full((1, k), 1 / k) for k in self.kernel]
+            at = at.filtered(boxes[0], boxes[1], -np.array(self.before))
+        else:
+            at = at.scattered(self.mean, self.variance)
+        if self.radius == 0:
+            return at
+        if self.power == 1:  # non-negative taps: each share of the gradient moves by itself
+            return at.scattered(np.zeros(2), np.full(2, self.blur_variance))
+        return at.filtered(self.blur, self.blur, np.full(2, -self.radius))
 
 
 def is_atom(module: Module) -> bool:
@@ -99,38 +119,34 @@ def window(call: Call, structure: str, power: int) -> Window:
     if hasattr(module, "output_padding"):
         raise ValueError(f"predict: {call.path} ({type(module).__name__}) enlarges its map, which has no field here")
     dilation = _pair(module, "dilation", 1)
-    blur, gain = _gaussian(module, power)
     found = Window(
         kernel=kernel,
         stride=stride,
         dilation=dilation,
         before=_before(module, kernel, dilation),
-        radius=(len(blur[0]) // 2, len(blur[1]) // 2),
         profiles=_profiles(module, kernel, structure, power),
-        blur=blur,
-        gain=gain,
+        blur=_blur(module),
+        averages=isinstance(module, AVERAGES),
+        gates=isinstance(module, (nn.ReLU, nn.ReLU6)),
+        power=power,
     )
     if found.is_point and x.shape[2:] != y.shape[2:]:
         raise ValueError(f"predict: {call.path} ({type(module).__name__}) has no window, but changes the map's size")
     return found
 
 
-def passed(call: Call, w: Window, power: int) -> float:
-    """Mean |gradient|^p that the layer passes on, summed over its inputs, for a unit cotangent at one output."""
+def passed(call: Call, power: int) -> float:
+    """By how much the layer multiplies the sum of |gradient|^p in the mean, but for what `Window.back` does."""
     module: Any = call.module
     x, y = call.inputs[0], call.output
     if _is_convolution(module):
         weight = asnumpy(module.weight.data).astype(np.float64)
-        return float((abs(weight) ** power).sum()) / len(weight) * w.gain
-    if hasattr(module, "running_var") and module.running_var is not None:
+        return float((abs(weight) ** power).sum()) / len(weight)
+    if getattr(module, "running_var", None) is not None:
         scale = 1 / np.sqrt(asnumpy(module.running_var.data).astype(np.float64) + module.eps)
         gamma = 1.0 if module.weight is None else abs(asnumpy(module.weight.data))
         return float(((gamma * scale) ** power).mean())
-    if isinstance(module, (nn.ReLU, nn.ReLU6)):
-        return 0.5
-    if isinstance(module, (nn.AvgPool2d, nn.AdaptiveAvgPool2d)):
-        return float(math.prod(w.kernel) ** (1 - power))
-    return min(1.0, x.shape[1] / y.shape[1])  # new channels that come from nowhere take their share with them
+    return min(1.0, x.shape[1] / y.shape[1])  # channels that come from nowhere take their share with them
 
 
 def _is_convolution(module: Any) -> bool:
@@ -166,17 +182,6 @@ def _profiles(module: Any, kernel: Pair, structure: str, power: int) -> tuple[np
 
 
 @no_grad()
-def _gaussian(module: Module, power: int) -> tuple[tuple[np.ndarray, np.ndarray], float]:
-    """Shares of the Gaussian's taps to the power of p along both axes, and their sum in two dimensions.
-
-    Channels with a σ each are taken together: the mean of their kernels' p-th powers.
-    """
-    taps = getattr(module, "taps", None)
-    if taps is None:
-        return (np.ones(1), np.ones(1)), 1.0
-    given = asnumpy(taps().data).astype(np.float64) ** power
-    g = np.broadcast_to(given, (2, *given.shape[-2:]) if given.ndim > 1 else (2, 1, *given.shape))  # (2, C or 1, 2r+1)
-    mass = g.sum(axis=-1)  # (2, C)
-    both = mass[0] * mass[1]
-    vertical, horizontal = ((both[:, None] * k / m[:, None]).sum(axis=0) for k, m in zip(g, mass, strict=True))
-    return (vertical / both.sum(), horizontal / both.sum()), float(both.mean())
+def _blur(module: Any) -> np.ndarray:
+    """Taps of the layer's Gaussian, float64 (1 or C, 2r + 1); [[1]] if it has none."""
+    return asnumpy(module.taps().data).astype(np.float64) if hasattr(module, "taps") else np.ones((1, 1))
