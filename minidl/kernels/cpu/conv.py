@@ -20,7 +20,7 @@ from math import gcd
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minidl.kernels.cpu import depthwise, winograd
+from minidl.kernels.cpu import depthwise, direct, winograd
 from minidl.kernels.cpu.gemm import multiply, multiply_transposed
 from minidl.kernels.cpu.layout import chwn, nchw, padded, rows_apart
 from minidl.kernels.cpu.threads import run_blocks, split
@@ -100,6 +100,9 @@ def _correlate(
         return
     if depthwise.applies(w.shape, groups):
         depthwise.correlate(x, w, y, stride, start, dilation, groups)
+        return
+    if direct.applies(w.shape, dilation, x.shape[3]):
+        direct.correlate(x, w, y, stride, start, dilation[0], groups)
         return
     o, _, *kernel = w.shape
     matrix = w.transpose(0, 2, 3, 1).reshape(groups, o // groups, -1)  # (O,C/G,kh,kw) → (G,O/G,kh·kw·C/G)

@@ -1,0 +1,76 @@
+"""Convolution of many images at once by any kernel: one copy per row of the kernel, one matrix product per position.
+
+In a buffer that lies as (output row, column, kernel row u, channel, image), the window of an output position is
+kw kh C consecutive rows of a matrix with the images as columns, and the next position is that matrix a stride of
+columns on:
+
+    y[o, i, j, :]  =  Σ_vuc  W[o, (v u c)]  buffer[i, j s + v, u, c, :]
+
+So the columns of the kernel cost no copy, and the product lies where y wants it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidl.kernels.cpu.gemm import multiplier
+from minidl.kernels.cpu.layout import items, overlap, strided
+from minidl.kernels.cpu.threads import framed, run_blocks, split
+from minidl.kernels.geometry import Pair
+
+_BLOCK = 1 << 19  # elements of the buffer
+_IMAGES = 128  # at a time: the columns of one matrix product
+
+
+def applies(w_shape: tuple[int, ...], dilation: Pair, images: int) -> bool:
+    """Whether there are images enough for the columns of a product, and neighbouring columns in a window."""
+    return images >= 16 and (dilation[1] == 1 or w_shape[3] == 1)
+
+
+def correlate(
+    x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: Pair, start: Pair, dilation: int, groups: int
+) -> None:
+    """y[o,i,j] = Σ w[o,c,u,v] x[c, i s + u d + start, …], x (C,H,W,N) zero outside, into y (O,Ho,Wo,N)."""
+    (o, ho, wo, n), (_, c, kh, kw) = y.shape, w.shape
+    o //= groups
+    matrix = np.ascontiguousarray(w.transpose(0, 3, 2, 1)).reshape(groups, 1, o, -1)  # (O,C/G,u,v) → (G,1,O/G,v·u·C/G)
+    across = (wo - 1) * stride[1] + kw  # columns under a row of output
+    to, columns = overlap(start[1], start[1] + across, x.shape[2])
+    channel, row, column, image = x.strides
+    y_channel, y_row, y_column, _ = y.strides
+
+    def block(where: tuple[slice, slice]) -> None:
+        rows, images = where
+        i, b = rows.stop - rows.start, images.stop - images.start
+        inside = (slice(0, i), slice(0, groups), to, slice(0, kh), slice(0, c))
+        buffer = framed((i, groups, across, kh, c, b), x.dtype, inside)
+        for u in range(kh):
+            first = rows.start * stride[0] + start[0] + u * dilation
+            # the outputs whose row u lies on x
+            here = range(max(-(first // stride[0]), 0), min((x.shape[1] - 1 - first) // stride[0] + 1, i))
+            buffer[: here.start, :, to, u] = 0
+            buffer[max(here.stop, here.start) :, :, to, u] = 0
+            if here:
+                shape = (len(here), groups, to.stop - to.start, c, b)
+                strides = (stride[0] * row, c * channel, column, channel, image)
+                at = (0, first + here.start * stride[0], columns.start, images.start)
+                np.copyto(items(buffer[here.start : here.stop, :, to, u]), items(strided(x, at, shape, strides)))
+        _, group, position, _, k_row, element = buffer.strides
+        windows = np.ndarray(
+            (i, groups, wo, kw * kh * c, b),
+            x.dtype,
+            buffer,
+            0,
+            (buffer.strides[0], group, stride[1] * position, k_row, element),
+        )
+        products = strided(
+            y,
+            (0, rows.start, 0, images.start),
+            (i, groups, wo, o, b),
+            (y_row, o * y_channel, y_column, y_channel, y.itemsize),
+        )
+        multiplier(o, windows, products)(matrix)
+
+    images = split(n, _IMAGES)
+    rows = split(ho, at_most=max(min(_BLOCK // (kh * across * len(x) * images[0].stop), -(-ho // 4)), 1))
+    run_blocks(block, [(i, j) for i in rows for j in images])
