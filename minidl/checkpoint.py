@@ -51,7 +51,7 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], meta: M
     text = json.dumps(meta, sort_keys=True)
     with written_whole(path) as beside:
         try:
-            save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, beside, {_KEY: text})
+            save_file({name: np.asarray(a, order="C") for name, a in arrays.items()}, beside, {_KEY: text})
         except SafetensorError as error:  # an I/O error in the library's own words
             raise OSError(str(error)) from error
 
