@@ -209,7 +209,8 @@ class Tensor:
                 _accumulate(kept, gy)
             for x, gx in checked_gradients(fn, _observer.get()(fn, fn.backward, gy)):
                 if x.grad_fn is not None:
-                    cotangents[x.grad_fn] = cotangents[x.grad_fn] + gx if x.grad_fn in cotangents else gx
+                    others = cotangents.get(x.grad_fn)
+                    cotangents[x.grad_fn] = gx if others is None else fn.kernels.add(others, gx)
                 else:
                     _accumulate(x, gx)
             if not retain_graph:
