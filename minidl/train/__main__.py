@@ -15,12 +15,12 @@ from minidl.train.build import Training, build, check_environment, use_threads
 from minidl.train.cli import PROG, Arguments, parse
 from minidl.train.interrupt import Interrupted, StopRequest
 from minidl.train.loop import fit
+from minidl.train.priors import load_into
 from minidl.train.progress import Display
 from minidl.train.recipes import resolve
 from minidl.train.record import Record, continued_folder, new_folder
 from minidl.train.report import heading, stopped, summary
 from minidl.train.state import continued, find, restore
-from minidl.weights import load_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +57,7 @@ def train(arguments: Arguments) -> int:
     run, folder, notes = prepare(arguments)
     print(heading(run, folder, notes), flush=True)
     record, display = Record(folder), Display(run.config.log_every)
+    record.log_sigmas(run)
     with StopRequest() as stop, use_threads(run.config.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # overflow on the way to a loss that `fit` reports
         try:
@@ -79,7 +80,7 @@ def prepare(arguments: Arguments) -> tuple[Training, Path, list[str]]:
     if arguments.resume is None:
         run, notes = build(resolve(arguments.given)), []
         if run.config.weights:
-            notes.append(f"weights: {load_weights(run.model, run.config.weights, strict=False)}")
+            notes.append(f"weights: {load_into(run.model, run.config.weights)}")
         return run, new_folder(run.config), notes
     path = find(arguments.resume)
     arrays, meta = checkpoint.load(path)

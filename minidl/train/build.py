@@ -19,12 +19,14 @@ from minidl.errors import ConfigError
 from minidl.models import create_model, model_info
 from minidl.nn import Module
 from minidl.optim import Optimizer, create_optimizer, parameter_groups
+from minidl.priors import Conversion
 from minidl.schedule import create_schedule
 from minidl.train import long_tail
 from minidl.train.config import Config
 from minidl.train.images import augmentation, datasets
 from minidl.train.long_tail import Loss
 from minidl.train.position import Position
+from minidl.train.priors import lr_factors, put_priors
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Training:
         test_loss: the same on test images, without label smoothing.
         schedule: learning rate at each step, counted from the first epoch's first.
         shots: class numbers of the groups whose accuracy is reported; none where training is not long-tailed.
+        conversion: what the priors replaced, if there are any.
     """
 
     config: Config
@@ -52,6 +55,7 @@ class Training:
     optimizer: Optimizer
     schedule: Callable[[int], float]
     shots: dict[str, np.ndarray]
+    conversion: Conversion | None = None
     position: Position = field(default_factory=Position)
 
     @property
@@ -81,7 +85,9 @@ def build(config: Config) -> Training:
     device = get_device(config.device)
     train_set, test_set = datasets(config)
     train_loader, test_loader = loaders(config, train_set, test_set)
-    model = network(config, train_set.num_classes).to(device)
+    model = plain_network(config, train_set.num_classes)
+    conversion = put_priors(config, model, train_set.image_shape)
+    model.to(device)
     takes(model, config.model, train_set.image_shape, device)
     return Training(
         config=config,
@@ -97,11 +103,24 @@ def build(config: Config) -> Training:
         optimizer=optimizer(config, model),
         schedule=schedule(config, len(train_loader)),
         shots=long_tail.shots(config, train_set, test_set),
+        conversion=conversion,
     )
 
 
 def network(config: Config, num_classes: int) -> Module:
-    """The network of `config` with random weights.
+    """The network of `config` with its priors, as it is before the first step: all that a checkpoint fits.
+
+    Raises:
+        ConfigError: it has no such option, or no place for a prior.
+    """
+    model = plain_network(config, num_classes)
+    size = config.image_size or model_info(config.model).image_size
+    put_priors(config, model, (3, size, size))
+    return model
+
+
+def plain_network(config: Config, num_classes: int) -> Module:
+    """The network of `config` with random weights, without priors.
 
     Raises:
         ConfigError: it has no such option.
@@ -151,11 +170,12 @@ def training_loader(config: Config, dataset: Dataset, order: Order | None) -> Lo
 
 
 def optimizer(config: Config, model: Module) -> Optimizer:
-    """The optimiser of `config`; biases and norm layers do not decay."""
+    """The optimiser of `config`; biases, norm layers and σ do not decay."""
     options: dict[str, Any] = {}
     if config.opt == "sgd":
         options = {"momentum": config.momentum, "nesterov": config.nesterov}
-    return create_optimizer(config.opt, parameter_groups(model, config.weight_decay), lr=config.lr, **options)
+    groups = parameter_groups(model, config.weight_decay, lr_factors(config, model))
+    return create_optimizer(config.opt, groups, lr=config.lr, **options)
 
 
 def schedule(config: Config, steps_per_epoch: int) -> Callable[[int], float]:

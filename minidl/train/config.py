@@ -110,6 +110,24 @@ def _optimizers() -> list[str]:
     return optimizer_names()
 
 
+def _pools() -> list[str]:
+    from minidl.priors.convert import POOLS
+
+    return list(POOLS)
+
+
+def _convs() -> list[str]:
+    from minidl.priors.convert import CONVS
+
+    return list(CONVS)
+
+
+def _classifiers() -> list[str]:
+    from minidl.priors.convert import CLASSIFIERS
+
+    return list(CLASSIFIERS)
+
+
 def _schedules() -> list[str]:
     from minidl.schedule import schedule_names
 
@@ -128,6 +146,31 @@ class Config:
 
     shortcut: str | None = option(None, "model", "of a CIFAR ResNet's blocks", OneOf(lambda: ("A", "B")))
     weights: str | None = option(None, "model", "start from the weights in this .npz or .safetensors file")
+
+    pool: str | None = option(None, "priors", "pooling in the places of Gaussian pooling", OneOf(_pools))
+    pool_prior: str | None = option(
+        None, "priors", "law of the pooling weight", OneOf(lambda: ("inverse_softplus", "half_gaussian"))
+    )
+    pool_parameters: str | None = option(
+        None, "priors", "where its parameters come from", OneOf(lambda: ("adaptive", "learned", "fixed"))
+    )
+    pool_noise: str | None = option(None, "priors", "one draw for each", OneOf(lambda: ("channel", "position", "none")))
+    pool_inference: str | None = option(None, "priors", "weight in evaluation", OneOf(lambda: ("median", "mean")))
+    pool_activation: str | None = option(None, "priors", "of maxent", OneOf(lambda: ("sigmoid", "softplus")))
+    conv: str | None = option(None, "priors", "convolutions larger than 1×1", OneOf(_convs))
+    sigma0: float | None = option(None, "priors", "σ of the Gaussian at first, in pixels of its map", number(0))
+    sigma_max: float | None = option(None, "priors", "largest σ", number(0, open_low=True))
+    sigma_per: str | None = option(None, "priors", "one σ for each", OneOf(lambda: ("layer", "channel")))
+    sigma_kernel: str | None = option(None, "priors", "of the Gaussian", OneOf(lambda: ("sampled", "discrete")))
+    sigma_border: str | None = option(None, "priors", "of the blurred map", OneOf(lambda: ("exact", "crop")))
+    sigma_lr: float = option(1.0, "priors", "learning rate of σ, times --lr", number(0), resume="noted")
+    radius: int | None = option(
+        None, "priors", "of the Gaussian's kernel; default: three times --sigma-max", at_least(1)
+    )
+    basis: str | None = option(None, "priors", "of the filters", OneOf(lambda: ("gaussian", "dct")))
+    basis_order: int | None = option(None, "priors", "highest order in the basis; default: all", between(0, 100))
+    classifier: str | None = option(None, "priors", "the last linear layer", OneOf(_classifiers))
+    angle: float | None = option(None, "priors", "of statrot, in degrees", number(0, 180))
 
     data: str = option(
         "multiscale", "data", "multiscale (drawn, needs no download), cifar10, cifar100, or a folder of images"

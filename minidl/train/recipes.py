@@ -12,6 +12,7 @@ from typing import Any
 from minidl.data.cifar import CIFAR10, CIFAR100, find
 from minidl.errors import ConfigError
 from minidl.train.config import Config
+from minidl.train.priors import consistent_priors
 
 RECIPES: dict[str, dict[str, Any]] = {
     "multiscale": {"model": "resnet8", "epochs": 5, "batch_size": 64},
@@ -64,5 +65,6 @@ def consistent(config: Config) -> None:
         raise ConfigError("--nesterov needs a --momentum > 0, got 0; add --no-nesterov")
     if config.loss == "logit_adjusted" and config.sampling == "class_aware":
         raise ConfigError("--loss logit_adjusted and --sampling class_aware both balance the classes; choose one")
+    consistent_priors(config)
     if config.few_shot > config.many_shot:
         raise ConfigError(f"--few-shot must be at most --many-shot, {config.many_shot}, got {config.few_shot}")

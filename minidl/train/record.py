@@ -4,6 +4,7 @@ config.toml            every setting, to be used again with --config
 metrics.csv            a row an epoch
 curves.png             the same, drawn
 last.safetensors       where training stands: --resume goes on from it
+sigma.csv              σ of every layer that has one, a row an epoch; see `train.priors`
 best.safetensors       the checkpoint of the epoch with the highest test accuracy
 """
 
@@ -26,6 +27,7 @@ from minidl.train.config import Config
 from minidl.train.loop import Hook
 from minidl.train.plots import draw_curves
 from minidl.train.position import Position
+from minidl.train.priors import SIGMA, log_sigmas
 from minidl.train.state import capture
 
 CONFIG, METRICS, CURVES = "config.toml", "metrics.csv", "curves.png"
@@ -54,8 +56,14 @@ class Record(Hook):
         if row is run.position.best:
             copy_whole(self.folder / LAST, self.folder / BEST)
         write_metrics(run.position, self.folder / METRICS)
+        self.log_sigmas(run)
         if time.monotonic() - self._drawn > REDRAW or run.position.epoch == run.config.total_epochs:
             self.draw(run)
+
+    def log_sigmas(self, run: Training) -> None:
+        """Add σ as they are to their table, where an epoch begins."""
+        if run.position.step == 0:
+            log_sigmas(run.model, run.position.epoch, self.folder / SIGMA)
 
     def save(self, run: Training) -> None:
         """Write the checkpoint from which --resume goes on; if that fails, the one before is as it was."""
@@ -80,7 +88,7 @@ def new_folder(config: Config) -> Path:
     """
     folder = Path(config.out) if config.out else _unused(config)
     _make(folder)
-    there = [folder / name for name in (LAST, BEST, METRICS, CURVES) if (folder / name).exists()]
+    there = [folder / name for name in (LAST, BEST, METRICS, SIGMA, CURVES) if (folder / name).exists()]
     if there and not config.overwrite:
         raise ConfigError(f"--out: there is a run in {folder} already; choose another, --resume it, or add --overwrite")
     try:
@@ -101,8 +109,9 @@ def continued_folder(config: Config, path: Path, position: Position) -> Path:
     folder = Path(config.out or path.parent)
     if not (folder.exists() and folder.samefile(path.parent)):
         folder = new_folder(config)
-        if (path.parent / BEST).is_file():
-            copy_whole(path.parent / BEST, folder / BEST)
+        for name in (BEST, SIGMA):
+            if (path.parent / name).is_file():
+                copy_whole(path.parent / name, folder / name)
         write_metrics(position, folder / METRICS)
     elif path.name != LAST and (folder / LAST).exists() and not config.overwrite:
         raise ConfigError(

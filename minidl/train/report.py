@@ -9,6 +9,7 @@ from minidl.data import class_counts
 from minidl.train.build import Training
 from minidl.train.cli import command
 from minidl.train.interrupt import Interrupted
+from minidl.train.priors import said_of
 from minidl.train.progress import duration
 from minidl.train.record import BEST, CONFIG, CURVES, LAST, METRICS
 from minidl.train.state import longer
@@ -26,6 +27,8 @@ def heading(run: Training, folder: Path, notes: Sequence[str] = ()) -> str:
         f"{config.opt}, {config.sched}, lr {config.lr:g}, seed {config.seed}",
         f"run folder: {folder}",
     ]
+    if run.conversion is not None:
+        lines.insert(1, said_of(run.conversion))
     if config.stage2_epochs:
         lines.append(f"then {config.stage2_epochs} epochs of a new classifier, lr {config.stage2_lr or config.lr:g}")
     lines += [class_sizes(run)] if run.shots else []
