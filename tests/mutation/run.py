@@ -57,7 +57,7 @@ def run(targets: Iterable[Target], jobs: int, progress: Callable[[Result], None]
         now_running = dict(running)
         for connection, worker in now_running.items():
             result = results[worker.target]
-            silent = time.monotonic() - worker.heard > 6 * SECONDS  # in C code, where no signal is heard
+            silent = time.monotonic() - worker.heard > 30 * SECONDS  # waiting, or in C code
             finished = worker.receive(result) if connection in ready else silent
             if not finished:
                 continue
