@@ -13,7 +13,6 @@ the same call gives the same bits.  Padding along several axes is done one axis 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from types import EllipsisType, ModuleType
 from typing import Any
@@ -43,18 +42,18 @@ class GetItem(Function):
     """y = x[key]; see (1), (2)."""
 
     def forward(self, x: Array, *, key: tuple[Any, ...]) -> Array:
-        self.shape, self.key = x.shape, key
+        self.x, self.key = x, key
         return x[tuple(self.xp.asarray(k) if isinstance(k, np.ndarray) else k for k in key)]  # (1)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         if not any(isinstance(k, np.ndarray) for k in self.key):
-            gx = self.xp.zeros(self.shape, gy.dtype)
+            gx = self.xp.zeros_like(self.x, dtype=gy.dtype)  # in the memory order of x
             gx[self.key] = gy  # (2), s one to one
             return (gx,)
-        n = math.prod(self.shape)
-        source = np.arange(n).reshape(self.shape)[self.key]  # s(i), places counted in row-major order
+        n = self.x.size
+        source = np.arange(n).reshape(self.x.shape)[self.key]  # s(i), places counted in row-major order
         gx = _sum_by_source(self.xp, gy.reshape(-1), source.reshape(-1), n, axis=0)  # (2)
-        return (gx.reshape(self.shape),)
+        return (gx.reshape(self.x.shape),)
 
 
 def getitem(x: Any, key: Any) -> Tensor:

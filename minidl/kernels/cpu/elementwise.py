@@ -51,7 +51,7 @@ def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """As `array.add`."""
     if a.shape != b.shape or a.dtype != b.dtype or a.size < BLOCK:
         return a + b
-    return _over_runs(lambda a, b, y: np.add(a, b, out=y), a, b)
+    return _over_runs(lambda b, a, y: np.add(a, b, out=y), b, a)  # in the memory order of a
 
 
 def _over_runs(run: Callable[..., object], *arrays: np.ndarray) -> np.ndarray:
