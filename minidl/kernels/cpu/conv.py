@@ -88,7 +88,7 @@ def correlate_adjoint_w(
         return total
 
     gw = reduce(np.add, run_blocks(part, parts))
-    return gw.reshape(o, *kernel, c).transpose(0, 3, 1, 2)  # (O,kh,kw,C/G) → (O,C/G,kh,kw)
+    return np.ascontiguousarray(gw.reshape(o, *kernel, c).transpose(0, 3, 1, 2))  # (O,kh,kw,C/G) → (O,C/G,kh,kw)
 
 
 def _correlate(
@@ -133,7 +133,7 @@ class _Windows:
         c, _, _, n = self.x.shape
         place = self.kernel[0] * self.kernel[1] * c * n  # elements for one output position
         columns = split(size[1], at_most=max(_BLOCK // place, 1))
-        rows = split(size[0], at_most=max(_BLOCK // (place * size[1]), 1))
+        rows = split(size[0], at_most=max(min(_BLOCK // (place * size[1]), -(-size[0] // 4)), 1))
         return [(i, j) for i in rows for j in columns]
 
     def matrix(self, rows: slice, columns: slice) -> np.ndarray:

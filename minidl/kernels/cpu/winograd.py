@@ -149,7 +149,8 @@ def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: 
     parts = run_blocks(block, [(i, j) for i in tiles for j in points])
     sums = [reduce(np.add, parts[i :: len(points)]) for i in range(len(points))]  # over the tiles
     gw = g.T @ np.concatenate(sums).reshape(k, -1)  # (2)
-    return gw.reshape(3, groups, 3, o // groups, c // groups).transpose(1, 3, 4, 0, 2).reshape(o, c // groups, 3, 3)
+    gw = gw.reshape(3, groups, 3, o // groups, c // groups).transpose(1, 3, 4, 0, 2)
+    return np.ascontiguousarray(gw).reshape(o, c // groups, 3, 3)
 
 
 def _tile(height: int) -> int:
