@@ -36,7 +36,7 @@ ALLOWED = {
     "matplotlib": ["train", "explain", "bench"],
     "tqdm": ["train", "data/download.py"],
     "hypothesis": ["check"],
-    "torch": ["check", "bench"],
+    **dict.fromkeys(["torch", "jax", "tensorflow", "chainer", "mygrad"], ["check", "bench"]),  # peers, if installed
 }
 
 
@@ -99,11 +99,14 @@ ABOVE = [name for name in stated(r"((?:`\w+`(?:, | and )?)+) look down on all of
 
 
 def may_import(room_: str) -> set[str]:
+    """The rooms that one may import from; "" is minidl itself, which only brings together what ops and below define."""
     if room_ in ABOVE:
-        return ROOMS
+        return {*ROOMS, ""}
     if room_ in BESIDE:
-        return {*LINE[: LINE.index("nn") + 1], *BESIDE}
+        return {*LINE[: LINE.index("nn") + 1], *BESIDE, ""}
     below = set(LINE[: LINE.index(room_) + 1])
+    if LINE.index(room_) > LINE.index("ops"):
+        below.add("")
     return below | set(BESIDE) if room_ == "train" else below
 
 
