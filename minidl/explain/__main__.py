@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def fail(message: str, status: int) -> int:
+    """Say in one line what cannot be done; gives back `status`."""
     print(f"{PROG}: error: {' '.join(message.splitlines())}", file=sys.stderr)
     return status
 
