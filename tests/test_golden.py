@@ -236,10 +236,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     [
         ([], "float32", set()),
         ([], "float64", set()),
-        (["-DBUG_FLIP"], "float32", {"output"}),
-        (["-DBUG_BATCH"], "float32", {"grad.weight"}),
+        (["-DBUG_FLIP", "-DBUG_BATCH"], "float32", {"output", "grad.weight"}),
     ],
-    ids=["float32", "float64", "kernel flipped", "first image only"],
+    ids=["float32", "float64", "kernel flipped, first image only"],
 )
 def test_a_convolution_in_cpp(
     tmp_path: Path, compiled: Callable[..., Path], flags: list[str], dtype: str, wrong: set[str]

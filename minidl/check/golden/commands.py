@@ -65,6 +65,10 @@ def configure_export(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--batch-size", type=_positive, metavar="N", default=4, help="images (default: 4)")
     model.add_argument("--image-size", type=_positive, metavar="N", help="their side (default: the model's own)")
     model.add_argument("--num-classes", type=_positive, metavar="N", default=10, help="outputs (default: 10)")
+    for kind in ("pool", "conv", "classifier"):
+        model.add_argument(
+            f"--{kind}", metavar="PRIOR", help=f"a prior for every {kind}, as minidl.priors.convert has them"
+        )
     model.add_argument(
         "--option", type=_option, action="append", default=[], metavar="NAME=VALUE", help="shortcut=B, …"
     )

@@ -236,8 +236,10 @@ def _parsed(document: Any) -> Manifest:
     if len({group.id for group in groups}) != len(groups):
         raise ValueError("two groups share an id")
     model = document.get("model")
-    if (document["kind"] == "model") != isinstance(model, dict):
+    if (document["kind"] == "model") != (model is not None):
         raise ValueError("model must be there in a manifest of that kind, and only there")
+    if model is not None:
+        _check_model(model)
     return Manifest(
         kind=_one_of(KINDS, document["kind"]),
         storage=_one_of(FORMATS, document["storage"]),
@@ -246,6 +248,16 @@ def _parsed(document: Any) -> Manifest:
         groups=groups,
         model=model,
     )
+
+
+def _check_model(model: Any) -> None:
+    kinds = {"name": str, "num_classes": int, "options": dict, "priors": dict, "image_size": int, "layers": list}
+    for key, kind in kinds.items():
+        if not isinstance(model[key], kind):
+            raise ValueError(f"model: {key} must be a {kind.__name__}, got {model[key]!r:.40}")
+    for layer in model["layers"]:
+        for path in (layer["name"], *layer["also"]):
+            _name(path)
 
 
 def _parsed_group(group: Any) -> Group:

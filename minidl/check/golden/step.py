@@ -105,6 +105,9 @@ def made(
         UserError: there is no such model, option or prior.
     """
     try:
+        for option in ("name", "num_classes", "rng"):
+            if option in options:
+                raise ValueError(f"{name} has no option {option!r}")
         model = create_model(name, num_classes=num_classes, rng=np.random.default_rng(seed), **options)
         if priors:
             shape = (next(iter(model.parameters())).shape[1], image_size, image_size)
