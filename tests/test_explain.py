@@ -10,6 +10,7 @@ import pytest
 from minidl import Tensor, models, nn
 from minidl.explain import bilinear, default_layer, grad_cam, predict, receptive_field
 from minidl.explain.gradcam import heat
+from minidl.priors import convert
 from tests.explain_helpers import Odd, conv, random_resnet
 
 
@@ -164,6 +165,15 @@ def test_the_default_is_the_end_of_the_last_convolutional_stage(rng, name, size,
     options = {"hidden": 8} if name == "vgg16" else {}
     model = models.create_model(name, num_classes=2, rng=rng, **options)
     assert default_layer(model, np.zeros((1, 3, size, size))) == layer
+
+
+def test_the_default_is_the_same_stage_with_and_without_a_prior(rng) -> None:
+    """The pool ends the first block of a stage, here the only one: inside, maps are finer."""
+    for pool in ("gaussian", "max"):
+        model = models.create_model("resnet8", num_classes=2, rng=rng)
+        convert(model, pool=pool, conv="basis", rng=rng)
+        assert default_layer(model, np.zeros((1, 3, 32, 32))) == "layer3"
+        assert grad_cam(model, np.zeros((1, 3, 32, 32))).maps.shape == (1, 8, 8)
 
 
 @pytest.mark.parametrize(

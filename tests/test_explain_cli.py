@@ -134,7 +134,7 @@ def test_the_figure_shows_what_the_networks_make_of_the_images(grids, test_set) 
             np.testing.assert_array_equal(row[j].heat, cam.heat[i])
 
 
-def test_two_networks_are_compared_at_the_layer_of_the_first(grids, capsys) -> None:
+def test_networks_whose_maps_differ_in_resolution_are_told_apart(grids, capsys) -> None:
     assert main(["figure", "plain", "fine", "--rows", "1"]) == 0
     assert "the maps differ in resolution" in capsys.readouterr().out
     assert main(["figure", "plain", "fine", "--rows", "1", "--layer", "stem.0"]) == 0

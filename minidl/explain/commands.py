@@ -13,7 +13,7 @@ from minidl.data import Dataset, normalise
 from minidl.errors import ConfigError, DataError
 from minidl.explain.curves import draw_fields, draw_learning, draw_sigma
 from minidl.explain.field import receptive_field
-from minidl.explain.gradcam import GradCam, default_layer, grad_cam
+from minidl.explain.gradcam import GradCam, grad_cam
 from minidl.explain.names import readable
 from minidl.explain.pictures import Panel, draw_grid, verdict
 from minidl.explain.predict import predict
@@ -47,14 +47,13 @@ def figure(args: argparse.Namespace) -> list[str]:
     """input | baseline | with the prior."""
     baseline, prior = open_run(args.baseline), open_run(args.prior)
     dataset = _same_images(baseline, prior, args)
-    titles = [f"baseline\n{baseline.title}", f"with the prior\n{prior.title}"]
-    return _cams([baseline, prior], titles, dataset, args)
+    return _cams([baseline, prior], ["baseline", "with the prior"], dataset, args)
 
 
 def gradcam(args: argparse.Namespace) -> list[str]:
     """input | Grad-CAM."""
     run = open_run(args.run)
-    return _cams([run], [run.title], run.test_images(args.data, args.data_dir), args)
+    return _cams([run], [run.name], run.test_images(args.data, args.data_dir), args)
 
 
 def receptive_fields(args: argparse.Namespace) -> list[str]:
@@ -127,25 +126,26 @@ def _same_images(baseline: Run, prior: Run, args: argparse.Namespace) -> Dataset
 def _cams(runs: list[Run], titles: list[str], dataset: Dataset, args: argparse.Namespace) -> list[str]:
     chosen = _choice(dataset, args)
     target = _target(dataset, chosen, args.target)
-    layer, cams = args.layer, []
+    cams = []
     for run in runs:
         with asked_of(run):
-            layer = layer or default_layer(run.model, chosen.x[:1])  # the first network's, for all
-            cams.append(grad_cam(run.model, chosen.x, target=target, layer=layer))
+            cams.append(grad_cam(run.model, chosen.x, target=target, layer=args.layer))
     names = [readable(name) for name in dataset.class_names]
     rows = [
         [Panel(chosen.images[i], chosen.names[i]), *(_panel(cam, chosen, i, names) for cam in cams)]
         for i in range(len(chosen.images))
     ]
     what = args.target if args.target in ("predicted", "true") else repr(args.target)
-    note = f"Grad-CAM at {layer} for the {what} class, relative to the map's maximum; images: {chosen.origin}"
-    draw_grid(["input", *titles], rows, note, args.out)
+    layers = " and ".join(dict.fromkeys(cam.layer for cam in cams))
+    note = f"Grad-CAM at {layers} for the {what} class, relative to the map's maximum; images: {chosen.origin}"
+    parts = ["\n".join([title, *run.title.split(", ")]) for title, run in zip(titles, runs, strict=True)]
+    draw_grid(["input", *parts], rows, note, args.out)
     lines = [note]
     for run, cam in zip(runs, cams, strict=True):
         said = ", ".join(_said(cam, chosen, i, names) for i in range(len(chosen.images)))
         lines.append(f"{run.name} ({run.title}), maps of {cam.maps.shape[1]}×{cam.maps.shape[2]}: {said}")
     if min(cams[0].maps.shape[1:]) < COARSE and not args.layer:
-        lines.append(f"{layer} gives coarse maps here; --layer may name one before it")
+        lines.append(f"{cams[0].layer} gives coarse maps here; --layer may name one before it")
     if len({cam.maps.shape for cam in cams}) > 1:
         lines.append("the maps differ in resolution, which shows; --layer may name a layer where they do not")
     return lines

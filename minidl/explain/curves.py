@@ -113,7 +113,15 @@ def draw_fields(runs: Sequence[tuple[str, ReceptiveField, Prediction]], path: st
         literal(axes.set_title(name, fontsize=10))
         u = np.arange(field.map.shape[1]) - predicted_centre(field, predicted)[1]
         line, std = style(i), float(predicted.std[1])
-        profile.plot(u, field.profiles[1], **line, lw=1.5, label=f"{name}: measured, width {field.std[1]:.1f} pixels")
+        every = max(1, round(reach / 12))  # at most 25 marks
+        profile.plot(
+            u,
+            field.profiles[1],
+            **line,
+            markevery=every,
+            lw=1.5,
+            label=f"{name}: measured, width {field.std[1]:.1f} pixels",
+        )
         if std > 0:
             fine = np.linspace(-reach, reach, 201)
             gaussian = np.exp(-(fine**2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi))

@@ -61,9 +61,9 @@ def draw_grid(columns: Sequence[str], rows: Sequence[Sequence[Panel]], note: str
     Raises:
         UserError: it cannot be written.
     """
-    titles = [textwrap.fill(title, 26, replace_whitespace=False) for title in columns]
+    titles = ["\n".join(textwrap.fill(line, 26) for line in title.split("\n")) for title in columns]
     height = sum(SIDE + 0.1 + LINE * max(map(_lines, (panel.text for panel in row))) for row in rows)
-    height += LINE * (max(map(_lines, titles)) + 1) + 1.0  # the titles, and the scale below
+    height += LINE * max(map(_lines, titles)) + 0.95  # the titles, and the scale below
     figure = new_figure(SIDE * len(columns) + 0.3, height)
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     shown = None

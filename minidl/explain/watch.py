@@ -11,7 +11,7 @@ import numpy as np
 
 from minidl.autograd import Tensor
 from minidl.device import Array, get_array_module
-from minidl.nn import Module
+from minidl.nn import Module, ModuleList
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,30 @@ def is_map(value: Any) -> bool:
 def last_stage(calls: Iterable[Call]) -> str | None:
     """The path whose output ends the last convolutional stage, or None if there is no map.
 
-    It is the last layer in a row of equal resolution that begins with the last layer that multiplies and gives a map of
-    more than one pixel: the block around a ResNet's last convolution, the relu after VGG's, before the pool.
+    It is looked for from the last layer that multiplies and gives a map of more than one pixel, or, if that is inside
+    of a block (a ResNet's, with its shortcut and its pool), from this block; and is the last in a row of layers of the
+    same resolution: a ResNet's last stage, the relu after VGG's last convolution, before the pool.
 
     Args:
         calls: all calls of one forward pass, in the order in which they ended.
     """
-    calls = list(calls)
-    maps = [i for i, call in enumerate(calls) if is_map(call.output) and call.path]
-    multiplying = [i for i in maps if hasattr(calls[i].module, "multiply_adds")] or maps
-    wide = [i for i in multiplying if max(calls[i].output.shape[2:]) > 1] or multiplying
-    if not wide:
+    calls = [call for call in calls if call.path]
+    maps = [i for i, call in enumerate(calls) if is_map(call.output)]
+    wide = [i for i in maps if max(calls[i].output.shape[2:]) > 1] or maps
+    multiplying = [i for i in wide if hasattr(calls[i].module, "multiply_adds")] or wide
+    if not multiplying:
         return None
-    found = wide[-1]
+    inside = calls[multiplying[-1]].path
+    around = [i for i in wide if _is_block(calls[i].module) and inside.startswith(f"{calls[i].path}.")]
+    found = min(around, key=lambda i: -len(calls[i].path), default=multiplying[-1])
     size = calls[found].output.shape[2:]
     for call in calls[found + 1 :]:
-        if not is_map(call.output) or call.output.shape[2:] != size or not call.path:
+        if not is_map(call.output) or call.output.shape[2:] != size:
             break
         found += 1
     return calls[found].path
+
+
+def _is_block(module: Module) -> bool:
+    """Whether a layer joins others in a way of its own, not one after the other."""
+    return not isinstance(module, ModuleList) and next(module.named_children(), None) is not None
