@@ -36,8 +36,7 @@ ALLOWED = {
     "matplotlib": ["train", "explain", "bench"],
     "tqdm": ["train", "data/download.py"],
     "hypothesis": ["check"],
-    **dict.fromkeys(["torch", "jax", "tensorflow", "chainer", "mygrad"], ["check", "bench"]),  # peers, if installed
-}
+} | {peer: ["check", "bench"] for peer in ("torch", "jax", "tensorflow", "chainer", "mygrad")}  # if installed
 
 
 def ids(path: Path) -> str:
