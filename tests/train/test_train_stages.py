@@ -102,7 +102,7 @@ def test_a_resumed_run_equals_one_never_interrupted(at_step, step: int) -> None:
     assert_same_run("whole", "cut")
 
 
-@pytest.mark.parametrize("flags", [("--opt", "adamw"), ("--model", "resnet8")])
+@pytest.mark.parametrize("flags", [("--opt", "adamw"), ("--classifier", "statrot")])
 def test_so_it_does_whatever_is_trained(at_step, flags: tuple[str, ...]) -> None:
     flags = ("--epochs", "1", "--stage2-epochs", "1", "--imbalance", "4", "--batch-size", "8", *flags)
     train(*flags, out="whole")
