@@ -178,6 +178,16 @@ def test_bits_do_not_depend_on_the_memory_order_of_the_operands(name, routine) -
     np.testing.assert_array_equal(call(cpu, routine, *lain, geometry), expected)
 
 
+@pytest.mark.parametrize("kernels", [reference, array, cpu], ids=["reference", "array", "cpu"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_both_adjoints_at_once_are_the_two(kernels, stride) -> None:
+    geometry = {"stride": (stride, stride), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    x, w, gy = operands(np.random.default_rng(0), (16, 4, 5, 6), (3, 4, 3, 3), geometry, np.float32)
+    gx, gw = kernels.correlate_adjoints(gy, x, w, **geometry)
+    np.testing.assert_array_equal(gx, kernels.correlate_adjoint_x(gy, w, x.shape, **geometry))
+    np.testing.assert_array_equal(gw, kernels.correlate_adjoint_w(gy, x, w.shape, **geometry))
+
+
 def test_maps_lie_as_channel_height_width_image() -> None:
     x, w, gy, geometry = large("stride 2")
     y = cpu.correlate(x, w, **geometry)

@@ -49,8 +49,13 @@ class Conv2d(Function):
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         x, w, geometry = self.x, self.weight, self.geometry
         needs_gx, needs_gw, needs_gb = self.needs_grad
-        gx = self.kernels.correlate_adjoint_x(gy, w, x.shape, **geometry) if needs_gx else None  # (2)
-        gw = self.kernels.correlate_adjoint_w(gy, x, w.shape, **geometry) if needs_gw else None  # (3)
+        gx = gw = None
+        if needs_gx and needs_gw:
+            gx, gw = self.kernels.correlate_adjoints(gy, x, w, **geometry)  # (2), (3)
+        elif needs_gx:
+            gx = self.kernels.correlate_adjoint_x(gy, w, x.shape, **geometry)  # (2)
+        elif needs_gw:
+            gw = self.kernels.correlate_adjoint_w(gy, x, w.shape, **geometry)  # (3)
         gb = gy.sum(axis=(0, 2, 3)) if needs_gb else None  # (4)
         return gx, gw, gb
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from minidl.device import Array, get_array_module
 from minidl.kernels.geometry import Padding, Pair, output_size, sides, tap
 
-__all__ = ["correlate", "correlate_adjoint_w", "correlate_adjoint_x"]
+__all__ = ["correlate", "correlate_adjoint_w", "correlate_adjoint_x", "correlate_adjoints"]
 
 
 def correlate(x: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair, groups: int) -> Array:
@@ -93,6 +93,14 @@ def correlate_adjoint_w(
         on_tap = x_taps[..., rows, columns].transpose(1, 0, 3, 4, 2).reshape(groups, -1, c)  # (G,N·P,C/G)
         gw[..., u, v] = rows_of_gy @ on_tap
     return gw.reshape(w_shape)
+
+
+def correlate_adjoints(
+    gy: Array, x: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> tuple[Array, Array]:
+    """Both adjoints, (gx, gw), of one gy (N, O, Ho, Wo)."""
+    geometry = (stride, padding, dilation, groups)
+    return correlate_adjoint_x(gy, w, x.shape, *geometry), correlate_adjoint_w(gy, x, w.shape, *geometry)
 
 
 def _padded(xp, x: Array, padding: Padding) -> Array:

@@ -20,7 +20,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minidl.kernels.cpu.gemm import multiply_transposed
 from minidl.kernels.cpu.layout import padded
-from minidl.kernels.cpu.threads import run_blocks, scratch, split
+from minidl.kernels.cpu.threads import Work, scratch, split
 from minidl.kernels.geometry import Pair
 
 _ROWS = 4  # output rows a tile
@@ -34,7 +34,7 @@ def applies(w_shape: tuple[int, ...], groups: int) -> bool:
 
 def correlate(
     x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: Pair, start: Pair, dilation: Pair, groups: int
-) -> None:
+) -> Work:
     """y[o,i,j] = Σ w[o,c,u,v] x[c, i s + u d + start, …], x (C,H,W,N) zero outside, into y (O,Ho,Wo,N)."""
     o, ho, wo, n = y.shape
     m = o // groups
@@ -52,12 +52,12 @@ def correlate(
         lies = sums.reshape(*sums.shape[:2], -1, wo, n)  # (G,m,T,4,Wo·N) → (G,m,4T,Wo,N)
         np.copyto(target, lies[:, :, : target.shape[2]])
 
-    run_blocks(block, [(g, rows) for g in tiles.groups for rows in tiles.rows])
+    return Work(block, [(g, rows) for g in tiles.groups for rows in tiles.rows])
 
 
 def correlate_adjoint_w(
     gy: np.ndarray, x: np.ndarray, kernel: Pair, stride: Pair, start: Pair, dilation: Pair, groups: int
-) -> np.ndarray:
+) -> Work:
     """gw[o,c,u,v] = Σ gy[o,i,j] x[c, i s + u d + start, …], gy (O,Ho,Wo,N), x (C,H,W,N) zero outside."""
     o, _, wo, n = gy.shape
     m, k, (kh, kw) = o // groups, len(x) // groups, kernel
@@ -78,7 +78,7 @@ def correlate_adjoint_w(
                 gw[:, :, c, :, v] += diagonals.sum(axis=-1)
         return gw
 
-    return np.concatenate(run_blocks(block, tiles.groups)).reshape(o, k, kh, kw)
+    return Work(block, tiles.groups, lambda parts: np.concatenate(parts).reshape(o, k, kh, kw))
 
 
 def _bands(w: np.ndarray, stride: int, dilation: int) -> np.ndarray:

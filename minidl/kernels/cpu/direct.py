@@ -15,7 +15,7 @@ import numpy as np
 
 from minidl.kernels.cpu.gemm import multiplier
 from minidl.kernels.cpu.layout import items, overlap, strided
-from minidl.kernels.cpu.threads import framed, run_blocks, split
+from minidl.kernels.cpu.threads import Work, framed, split
 from minidl.kernels.geometry import Pair
 
 _BLOCK = 1 << 19  # elements of the buffer
@@ -29,7 +29,7 @@ def applies(w_shape: tuple[int, ...], dilation: Pair, images: int) -> bool:
 
 def correlate(
     x: np.ndarray, w: np.ndarray, y: np.ndarray, stride: Pair, start: Pair, dilation: int, groups: int
-) -> None:
+) -> Work:
     """y[o,i,j] = Σ w[o,c,u,v] x[c, i s + u d + start, …], x (C,H,W,N) zero outside, into y (O,Ho,Wo,N)."""
     (o, ho, wo, n), (_, c, kh, kw) = y.shape, w.shape
     o //= groups
@@ -73,4 +73,4 @@ def correlate(
 
     images = split(n, _IMAGES)
     rows = split(ho, at_most=max(min(_BLOCK // (kh * across * len(x) * images[0].stop), -(-ho // 4)), 1))
-    run_blocks(block, [(i, j) for i in rows for j in images])
+    return Work(block, [(i, j) for i in rows for j in images])

@@ -34,7 +34,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minidl.kernels.cpu.gemm import multiplier, transposed_multiplier
 from minidl.kernels.cpu.layout import overlap, rows_apart, strided
-from minidl.kernels.cpu.threads import framed, run_blocks, scratch, split
+from minidl.kernels.cpu.threads import Work, framed, scratch, split
 from minidl.kernels.geometry import Pair
 
 _POINTS = {2: (0, 1, -1), 4: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
@@ -74,7 +74,7 @@ def _transforms(m: int, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     return tuple(np.ascontiguousarray(t, dtype) for t in transforms(m))
 
 
-def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, groups: int) -> None:
+def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, groups: int) -> Work:
     """y[o,i,j] = Σ w[o,c,u,v] x[c, i + u + start, j + v + start], x (C,H,W,N) zero outside, into y (O,Ho,Wo,N)."""
     (o, ho, wo, n), c, m = y.shape, w.shape[1], _tile(y.shape[1])
     k, o = m + 2, o // groups  # o and c a group
@@ -107,10 +107,10 @@ def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, grou
     count = -(-ho // m)
     images = split(n, at_most=_IMAGES if count > 1 else max(min(_IMAGES, n // 2), 32))
     tiles = _blocks(count, k * (wo + 2) * max(len(x), len(y)) * images[0].stop)
-    run_blocks(block, [(i, j) for i in tiles for j in images])
+    return Work(block, [(i, j) for i in tiles for j in images])
 
 
-def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: int) -> np.ndarray:
+def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: int) -> Work:
     """gw[o,c,u,v] = Σ gy[o,i,j] x[c, i + u + start, j + v + start], gy (O,Ho,Wo,N), x (C,H,W,N) zero outside."""
     (o, ho, wo, n), c, m = gy.shape, len(x), _tile(gy.shape[1])
     k = m + 2
@@ -146,11 +146,13 @@ def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: 
     count = -(-ho // m)
     tiles = _blocks(count, k * (wo + 2) * max(c, o) * n)
     points = split(k, at_most=k if len(tiles) > 1 else k // 2)  # their products are separate
-    parts = run_blocks(block, [(i, j) for i in tiles for j in points])
-    sums = [reduce(np.add, parts[i :: len(points)]) for i in range(len(points))]  # over the tiles
-    gw = g.T @ np.concatenate(sums).reshape(k, -1)  # (2)
-    gw = gw.reshape(3, groups, 3, o // groups, c // groups).transpose(1, 3, 4, 0, 2)
-    return np.ascontiguousarray(gw).reshape(o, c // groups, 3, 3)
+
+    def finish(parts: list[np.ndarray]) -> np.ndarray:
+        sums = [reduce(np.add, parts[i :: len(points)]) for i in range(len(points))]  # over the tiles
+        gw = (g.T @ np.concatenate(sums).reshape(k, -1)).reshape(3, groups, 3, o // groups, c // groups)  # (2)
+        return np.ascontiguousarray(gw.transpose(1, 3, 4, 0, 2)).reshape(o, c // groups, 3, 3)
+
+    return Work(block, [(i, j) for i in tiles for j in points], finish)
 
 
 def _tile(height: int) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl.kernels.geometry import Padding, Pair, output_size, sides
 
-__all__ = ["correlate", "correlate_adjoint_w", "correlate_adjoint_x"]
+__all__ = ["correlate", "correlate_adjoint_w", "correlate_adjoint_x", "correlate_adjoints"]
 
 
 def correlate(x: np.ndarray, w: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, groups: int) -> np.ndarray:
@@ -38,6 +38,14 @@ def correlate_adjoint_w(
     for at_y, at_x, at_w in _terms(x.shape, w_shape, gy.shape, stride, padding, dilation, groups):
         gw[at_w] += gy[at_y] * x[at_x]
     return gw
+
+
+def correlate_adjoints(
+    gy: np.ndarray, x: np.ndarray, w: np.ndarray, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(gx, gw)."""
+    geometry = (stride, padding, dilation, groups)
+    return correlate_adjoint_x(gy, w, x.shape, *geometry), correlate_adjoint_w(gy, x, w.shape, *geometry)
 
 
 def _terms(
