@@ -20,7 +20,7 @@ from minidl.kernels.cpu.threads import run_blocks, scratch, split
 __all__ = ["batch_norm", "batch_norm_adjoint", "channel_affine", "channel_products"]
 
 PIECE = 4096
-BLOCK = 1 << 20  # values a block: smaller ones lose more to hand-offs between threads than they gain in cache
+BLOCK = 1 << 19  # values a block: in a training step 2–3 % faster than half or twice as many
 
 
 def batch_norm(
