@@ -39,8 +39,9 @@ def ran(command: str, *argv: str) -> int:
 # Export
 
 
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("form", "dtype"), [("npz", "float32"), ("safetensors", "float64"), ("raw", "float32"), ("raw", "float64")]
+)
 def test_right_results_pass_in_every_form(tmp_path: Path, form: str, dtype: str) -> None:
     export(VARIED, tmp_path / "vectors", form=form, dtype=dtype)
     answer_all(tmp_path / "vectors", tmp_path / "results", form)
@@ -52,13 +53,13 @@ def test_right_results_pass_in_every_form(tmp_path: Path, form: str, dtype: str)
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=c.name) for c in CASES])
 def test_every_operation_can_be_exported_and_answered(case: OpCase) -> None:
-    for number, sample in zip(range(2), case.samples(np.random.default_rng(0)), strict=False):
-        group, arrays = golden_group(case, sample, number, "float32", 0)
-        json.dumps(dict(group.params), allow_nan=False)
-        for name, result in answered(group, arrays).items():
-            verdict = judge(group.id, name, result, arrays[f"expected.{name}"], arrays[f"bound.{name}"])
-            assert verdict.passed, str(verdict)
-            assert result.dtype.name == group.results[name].dtype
+    sample = next(iter(case.samples(np.random.default_rng(0))))
+    group, arrays = golden_group(case, sample, 0, "float32", 0)
+    json.dumps(dict(group.params), allow_nan=False)
+    for name, result in answered(group, arrays).items():
+        verdict = judge(group.id, name, result, arrays[f"expected.{name}"], arrays[f"bound.{name}"])
+        assert verdict.passed, str(verdict)
+        assert result.dtype.name == group.results[name].dtype
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path: Path) -> None:
