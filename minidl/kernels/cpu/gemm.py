@@ -28,20 +28,32 @@ def multiplier(m: int, b: np.ndarray, out: np.ndarray) -> Callable[[np.ndarray],
         out: (…, M, P), rows contiguous.
     """
     k, columns = b.shape[-2:]
-    width = min(_SMALL // (m * k) // 16 * 16, _WIDE)
-    if width < 48 or columns <= width:
-        width = columns
+    high, width = _tile(m, k, columns)
     tiles = columns // width
-    pairs = [(_tiled(b, tiles, width), _tiled(out, tiles, width))]  # (…,T,K,width), (…,T,M,width)
+    pairs = [(_cut(b, k, width, tiles), _cut(out, high, width, tiles))]  # (…,1,T,K,width), (…,M/h,T,h,width)
     if tiles * width < columns:
         rest = slice(tiles * width, None)
-        pairs.append((b[..., None, :, rest], out[..., None, :, rest]))
+        pairs.append((_cut(b[..., rest], k, columns % width, 1), _cut(out[..., rest], high, columns % width, 1)))
 
     def multiply(a: np.ndarray) -> None:
+        a_tiles = a.reshape(*a.shape[:-2], m // high, 1, high, k)  # (…,M,K) → (…,M/h,1,h,K)
         for b_tiles, out_tiles in pairs:
-            np.matmul(a[..., None, :, :], b_tiles, out=out_tiles)
+            np.matmul(a_tiles, b_tiles, out=out_tiles)
 
     return multiply
+
+
+@cache
+def _tile(m: int, k: int, columns: int) -> tuple[int, int]:
+    """Rows of a and columns of b for which the product is small; all of them where it cannot be."""
+    for high in (m, _part(m, 64), _part(m, 32), _part(m, 16)):
+        width = min(_SMALL // (high * k) // 16 * 16, _WIDE)
+        if width >= min(columns, 64):
+            break
+    if width < 16 or columns <= width:
+        return (high if columns <= width else m), columns
+    parts = -(-columns // width)
+    return high, -(-columns // parts // 16) * 16
 
 
 def transposed_multiplier(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray]:
@@ -57,8 +69,8 @@ def transposed_multiplier(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarr
     (m, p), k = a.shape[-2:], b.shape[-2]
     high, wide = _part(m, 32), _part(k, 32)
     long = _part(p, min(_SMALL // (high * wide), _LONG))
-    a_tiles = _cut(a, high, long)[..., :, None, :, :, :]  # (…,M/h,1,P/l,h,l)
-    b_tiles = _cut(b, wide, long)[..., None, :, :, :, :].swapaxes(-1, -2)  # (…,1,K/w,P/l,l,w)
+    a_tiles = _cut(a, high, long, p // long)[..., :, None, :, :, :]  # (…,M/h,1,P/l,h,l)
+    b_tiles = _cut(b, wide, long, p // long)[..., None, :, :, :, :].swapaxes(-1, -2)  # (…,1,K/w,P/l,l,w)
 
     def multiply() -> np.ndarray:
         c = np.add.reduce(np.matmul(a_tiles, b_tiles), axis=-3)  # (…,M/h,K/w,P/l,h,w) → (…,M/h,K/w,h,w)
@@ -84,16 +96,9 @@ def _part(length: int, at_most: int) -> int:
     return part if 3 * part >= min(length, at_most) else length
 
 
-def _cut(x: np.ndarray, high: int, long: int) -> np.ndarray:
-    """(…, R, P) → (…, R/h, P/l, h, l), a view."""
+def _cut(x: np.ndarray, high: int, wide: int, tiles: int) -> np.ndarray:
+    """(…, R, P) → (…, R/h, T, h, w), a view of the first T·w columns."""
     *lead, row, element = x.strides
-    *batch, rows, columns = x.shape
-    shape = (*batch, rows // high, columns // long, high, long)
-    return as_strided(x, shape, (*lead, high * row, long * element, row, element))
-
-
-def _tiled(x: np.ndarray, tiles: int, width: int) -> np.ndarray:
-    """(…, R, ≥ T·width) → (…, T, R, width), a view."""
-    *lead, row, element = x.strides
-    shape = (*x.shape[:-2], tiles, x.shape[-2], width)
-    return as_strided(x, shape, (*lead, width * element, row, element))
+    *batch, rows, _ = x.shape
+    shape = (*batch, rows // high, tiles, high, wide)
+    return as_strided(x, shape, (*lead, high * row, wide * element, row, element))
