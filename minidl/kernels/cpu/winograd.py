@@ -34,11 +34,12 @@ from numpy.lib.stride_tricks import as_strided
 
 from minidl.kernels.cpu.gemm import multiplier, transposed_multiplier
 from minidl.kernels.cpu.layout import overlap, rows_apart, strided
-from minidl.kernels.cpu.threads import Work, framed, scratch, split
+from minidl.kernels.cpu.threads import Work, framed, run_blocks, scratch, split
 from minidl.kernels.geometry import Pair
 
 _POINTS = {2: (0, 1, -1), 4: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
 _BLOCK = 1 << 19  # elements of V
+_WEIGHTS = 1 << 17  # elements of w a block
 _IMAGES = 128  # at a time: the columns of one matrix product
 
 
@@ -79,8 +80,7 @@ def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, grou
     (o, ho, wo, n), c, m = y.shape, w.shape[1], _tile(y.shape[1])
     k, o = m + 2, o // groups  # o and c a group
     a, g, b = _transforms(m, y.dtype)
-    w_rows = np.ascontiguousarray(w.transpose(2, 0, 3, 1)).reshape(3, -1)  # (O,C/G,u,v) → (u,O·v·C/G)
-    kernels = (g @ w_rows).reshape(k, 1, groups, 1, o, 3 * c)
+    kernels = _in_points(g, w).reshape(k, 1, groups, 1, o, 3 * c)
     to, across = overlap(start[1], start[1] + wo + 2, x.shape[2])  # columns of x, in V and in x
     channel, row, column, _ = x.strides
     y_channel, y_row, y_column, y_image = y.strides
@@ -108,6 +108,19 @@ def correlate_3x3(x: np.ndarray, w: np.ndarray, y: np.ndarray, start: Pair, grou
     images = split(n, at_most=_IMAGES if count > 1 else max(min(_IMAGES, n // 2), 32))
     tiles = _blocks(count, k * (wo + 2) * max(len(x), len(y)) * images[0].stop)
     return Work(block, [(i, j) for i in tiles for j in images])
+
+
+def _in_points(g: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """G w for w (O, C/G, u, v): (k, O, v, C/G)."""
+    o, c = w.shape[:2]
+    kernels = np.empty((len(g), o, 3 * c), w.dtype)
+
+    def block(s: slice) -> None:
+        w_rows = np.ascontiguousarray(w[s].transpose(0, 2, 3, 1)).reshape(-1, 3, 3 * c)  # (O,C/G,u,v) → (O,u,v·C/G)
+        np.matmul(g, w_rows, out=kernels[:, s].transpose(1, 0, 2))
+
+    run_blocks(block, split(o, at_most=_WEIGHTS // (9 * c) + 1))
+    return kernels
 
 
 def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: int) -> Work:
@@ -148,9 +161,15 @@ def correlate_3x3_adjoint_w(gy: np.ndarray, x: np.ndarray, start: Pair, groups: 
     points = split(k, at_most=k if len(tiles) > 1 else k // 2)  # their products are separate
 
     def finish(parts: list[np.ndarray]) -> np.ndarray:
-        sums = [reduce(np.add, parts[i :: len(points)]) for i in range(len(points))]  # over the tiles
-        gw = (g.T @ np.concatenate(sums).reshape(k, -1)).reshape(3, groups, 3, o // groups, c // groups)  # (2)
-        return np.ascontiguousarray(gw.transpose(1, 3, 4, 0, 2)).reshape(o, c // groups, 3, 3)
+        gw = np.empty((groups, o // groups, c // groups, 3, 3), gy.dtype)
+
+        def block(s: slice) -> None:  # outputs of every group
+            sums = [reduce(np.add, (p[:, :, :, s] for p in parts[i :: len(points)])) for i in range(len(points))]
+            values = np.concatenate(sums)  # (k,G,v,O/G,C/G)
+            np.copyto(gw[:, s].transpose(3, 0, 4, 1, 2), (g.T @ values.reshape(k, -1)).reshape(3, *values.shape[1:]))
+
+        run_blocks(block, split(o // groups, at_most=_WEIGHTS // (9 * c) + 1))
+        return gw.reshape(o, c // groups, 3, 3)
 
     return Work(block, [(i, j) for i in tiles for j in points], finish)
 
