@@ -11,6 +11,8 @@ So the columns of the kernel cost no copy, and the product lies where y wants it
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from minidl.kernels.cpu.gemm import multiplier
@@ -23,8 +25,11 @@ _IMAGES = 128  # at a time: the columns of one matrix product
 
 
 def applies(w_shape: tuple[int, ...], dilation: Pair, images: int) -> bool:
-    """Whether there are images enough for the columns of a product, and neighbouring columns in a window."""
-    return images >= 16 and (dilation[1] == 1 or w_shape[3] == 1)
+    """Whether there are images enough for the columns of a product, and neighbouring columns in a window.
+
+    For 1×1 kernels, whose columns im2col takes over rows and images alike, enough is more.
+    """
+    return images >= (64 if w_shape[2:] == (1, 1) else 16) and (dilation[1] == 1 or w_shape[3] == 1)
 
 
 def correlate(
@@ -44,17 +49,14 @@ def correlate(
         i, b = rows.stop - rows.start, images.stop - images.start
         inside = (slice(0, i), slice(0, groups), to, slice(0, kh), slice(0, c))
         buffer = framed((i, groups, across, kh, c, b), x.dtype, inside)
-        for u in range(kh):
-            first = rows.start * stride[0] + start[0] + u * dilation
-            # the outputs whose row u lies on x
-            here = range(max(-(first // stride[0]), 0), min((x.shape[1] - 1 - first) // stride[0] + 1, i))
-            buffer[: here.start, :, to, u] = 0
-            buffer[max(here.stop, here.start) :, :, to, u] = 0
-            if here:
-                shape = (len(here), groups, to.stop - to.start, c, b)
-                strides = (stride[0] * row, c * channel, column, channel, image)
-                at = (0, first + here.start * stride[0], columns.start, images.start)
-                np.copyto(items(buffer[here.start : here.stop, :, to, u]), items(strided(x, at, shape, strides)))
+        for at, taps, first in _pieces(rows, kh, stride[0], start[0], dilation, x.shape[1]):
+            if len(taps) < kh:  # a window that the border cuts
+                buffer[at, :, to] = 0
+            if taps:
+                shape = (at.stop - at.start, groups, to.stop - to.start, len(taps), c, b)
+                strides = (stride[0] * row, c * channel, column, dilation * row, channel, image)
+                source = strided(x, (0, first, columns.start, images.start), shape, strides)
+                np.copyto(items(buffer[at, :, to, taps.start : taps.stop]), items(source))
         _, group, position, _, k_row, element = buffer.strides
         windows = np.ndarray(
             (i, groups, wo, kw * kh * c, b),
@@ -74,3 +76,18 @@ def correlate(
     images = split(n, _IMAGES)
     rows = split(ho, at_most=max(min(_BLOCK // (kh * across * len(x) * images[0].stop), -(-ho // 4)), 1))
     return Work(block, [(i, j) for i in rows for j in images])
+
+
+def _pieces(
+    rows: slice, taps: int, stride: int, start: int, dilation: int, height: int
+) -> Iterator[tuple[slice, range, int]]:
+    """(outputs of the block, rows u of the kernel, first row of x): whole windows at once, any other by itself."""
+    lowest, highest = -(start // stride), (height - 1 - (taps - 1) * dilation - start) // stride
+    whole = range(max(lowest, rows.start), min(highest + 1, rows.stop))
+    if whole:
+        yield slice(whole[0] - rows.start, whole[-1] + 1 - rows.start), range(taps), whole[0] * stride + start
+    for i in range(rows.start, rows.stop):
+        if i not in whole:
+            first = i * stride + start
+            on_x = range(max(-(first // dilation), 0), max(min((height - 1 - first) // dilation + 1, taps), 0))
+            yield slice(i - rows.start, i + 1 - rows.start), on_x, first + on_x.start * dilation
