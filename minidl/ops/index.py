@@ -47,7 +47,7 @@ class GetItem(Function):
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         if not any(isinstance(k, np.ndarray) for k in self.key):
-            gx = self.xp.zeros_like(self.x, dtype=gy.dtype)  # in the memory order of x
+            gx = self.xp.zeros_like(self.x)  # in the memory order of x
             gx[self.key] = gy  # (2), s one to one
             return (gx,)
         n = self.x.size
