@@ -11,6 +11,7 @@ A .pth file is a pickle, which may run code when it is read; it is not read here
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +98,8 @@ def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         OSError,
         ValueError,
         EOFError,
+        SyntaxError,  # an array's header is a Python literal
+        tokenize.TokenError,
         MemoryError,
         NotImplementedError,
         zipfile.BadZipFile,

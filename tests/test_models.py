@@ -217,6 +217,9 @@ def damaged(path: Path, kind: str) -> None:
     elif kind == "header":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("weight.npy", b"\x93NUMPY\x01\x00\xff\xff{")
+    elif kind == "open brace":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("weight.npy", b"\x93NUMPY\x01\x00\x40\x00" + b"{'descr': '<f4', 'shape': (1,)".ljust(64))
     else:
         np.savez(path, **GOOD)
         path.write_bytes(path.read_bytes()[:-40])
@@ -229,6 +232,7 @@ def damaged(path: Path, kind: str) -> None:
         ("text", "weight must hold real numbers"),
         ("no zip", "truncated or no .npz"),
         ("header", "truncated or no .npz"),
+        ("open brace", "truncated or no .npz"),
         ("cut", "truncated or no .npz"),
     ],
 )
