@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from minidl import Tensor, ops
+from minidl import Tensor, nn, ops
 
 
 def test_the_mean_over_masks_is_the_input() -> None:
@@ -33,3 +35,9 @@ def test_what_is_dropped_does_not_hide_nan() -> None:
 def test_a_tensor_of_ones_and_zeros_is_no_mask() -> None:
     with pytest.raises(TypeError, match="dropout: mask must be boolean"):
         ops.dropout([1.0, 2.0], Tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("p", [None, "half", np.nan, 1, -0.1])
+def test_the_layer_refuses_what_is_no_probability(p: Any) -> None:
+    with pytest.raises(ValueError, match=r"Dropout: p must be (a number|in \[0, 1\)), got "):
+        nn.Dropout(p, rng=np.random.default_rng(0))

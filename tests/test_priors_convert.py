@@ -301,6 +301,15 @@ def test_what_convert_refuses(options: dict[str, str], message: str) -> None:
         convert(made("resnet8"), rng=rng(), **options)  # type: ignore[arg-type]
 
 
+def test_what_convert_is_given_is_a_module_and_a_generator() -> None:
+    model: Any = None
+    with pytest.raises(TypeError, match=r"convert: model must be an nn\.Module, got NoneType"):
+        convert(model, conv="gaussian", rng=rng())
+    seed: Any = 3
+    with pytest.raises(TypeError, match=r"convert: rng must be a numpy\.random\.Generator, got int"):
+        convert(made("resnet8"), classifier="statrot", rng=seed)
+
+
 def test_a_second_conversion_finds_nothing() -> None:
     model = made("resnet8")
     how: list[Any] = [{"pool": "gaussian"}, {"conv": "gaussian"}, {"classifier": "statrot"}]

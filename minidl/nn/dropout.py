@@ -8,6 +8,7 @@ from minidl import ops
 from minidl.autograd import Tensor
 from minidl.device import get_array_module
 from minidl.nn.module import Module
+from minidl.ops import _check
 
 
 class Dropout(Module):
@@ -26,9 +27,9 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator) -> None:
-        if not 0 <= p < 1:
+        self.p = _check.number("Dropout", "p", p)
+        if not 0 <= self.p < 1:
             raise ValueError(f"Dropout: p must be in [0, 1), got {p}")
-        self.p = p
         self.noise = rng.spawn(1)[0]
 
     def forward(self, x: Tensor) -> Tensor:

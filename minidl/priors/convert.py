@@ -129,7 +129,7 @@ def convert(
 
     Raises:
         ValueError: there is nothing to replace (the model was converted already, say), or an option is impossible.
-        TypeError: a layer has no such option.
+        TypeError: `model` is no Module, `rng` no Generator, or a layer has no such option.
 
     Example:
         >>> from minidl.models import create_model
@@ -148,6 +148,10 @@ def convert(
     """
     for name, value, known in (("pool", pool, POOLS), ("conv", conv, CONVS), ("classifier", classifier, CLASSIFIERS)):
         _check.choice("convert", name, value, (*known, None))
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"convert: model must be an nn.Module, got {type(model).__name__}")
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"convert: rng must be a numpy.random.Generator, got {type(rng).__name__}")
     before = _cost(model, input_shape)
     edits: list[_Edit] = []
     left: tuple[str, ...] = ()
