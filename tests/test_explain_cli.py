@@ -273,7 +273,7 @@ def test_lightness_and_literal_names() -> None:
         ("", "the following arguments are required: COMMAND"),
         ("paint plain", "COMMAND invalid choice: 'paint'"),
         ("figure plain", "the following arguments are required: PRIOR"),
-        ("figure plain prior --rows 0", "--rows must be an integer >= 1, got '0'"),
+        ("figure plain prior --rows 0", "--rows must be an integer from 1 to 999999999, got '0'"),
         ("figure plain prior --rows 41", "--rows must be at most 40, the number of test images, got 41"),
         ("figure plain prior --index 3,x", "--index must be whole numbers joined by commas, got '3,x'"),
         ("figure plain prior --index 3,40", "--index must be within 0 and 39, got 40"),
@@ -301,6 +301,11 @@ def test_lightness_and_literal_names() -> None:
         ("sigma prior", "prior: there is no sigma.csv: the run has no layer with a learned σ"),
         ("sigma nowhere", "nowhere: there is no sigma.csv"),
         ("sigma prior --line -1", "--line must be a number > 0, got '-1'"),
+        ("sigma damaged", "sigma.csv: epoch must be a number from 0 to 4294967295, got [nan]"),
+        ("sigma short", "short: its sigma.csv has no column of a layer"),
+        ("sigma huge", "huge: σ of lr must be at most 1e+09 in sigma.csv"),
+        ("curves huge", "huge: its metrics.csv has no number in its column test_accuracy"),
+        (f"curves {'a' * 5000}", ": File name too long"),
         ("curves damaged", "metrics.csv: is damaged, or no table of numbers"),
         ("curves short", "short: its metrics.csv has no column train_loss"),
     ],
@@ -316,6 +321,11 @@ def test_mistakes_take_one_line(command: str, message: str, capsys, folder: Path
     for name, text in {"damaged": "epoch,lr\n1,x\n", "short": "epoch,lr\n1,0.1\n"}.items():
         Path(name).mkdir(exist_ok=True)
         Path(name, "metrics.csv").write_text(text)
+    metrics = "epoch,train_loss,test_loss,train_accuracy,test_accuracy\n1,1,1,1,\n"
+    Path("huge").mkdir(exist_ok=True)
+    Path("huge", "metrics.csv").write_text(metrics)
+    for name, text in {"damaged": "epoch,lr\nnan,1\n", "short": "epoch\n1\n", "huge": "epoch,lr\n1,1e308\n"}.items():
+        Path(name, "sigma.csv").write_text(text)
     assert main(command.split()) == 2
     said = capsys.readouterr()
     assert said.out == ""

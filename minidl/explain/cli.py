@@ -22,11 +22,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def whole(minimum: int) -> Callable[[str], int]:
-    """The type of an integer from `minimum` on."""
+    """The type of an integer of at most nine digits, from `minimum` on."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"\d{1,9}", text) or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f"must be an integer >= {minimum}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"must be an integer from {minimum} to 999999999, got {text!r}")
         return int(text)
 
     return parse

@@ -21,6 +21,7 @@ from minidl.explain.runs import SIGMA, Run, choose, open_run, picture_files, tab
 from minidl.train.record import METRICS
 
 DIRECTIONS, IMAGES = 0, 1  # streams of random numbers
+LARGEST = 1e9  # σ that a plot still has a scale for; the epochs are below it, too
 COARSE = 4  # pixels of a map's side, below which it says little of where
 
 
@@ -86,6 +87,11 @@ def receptive_fields(args: argparse.Namespace) -> list[str]:
 def sigma(args: argparse.Namespace) -> list[str]:
     """σ over training."""
     tables = [table_of(path, SIGMA) for path in args.runs]
+    for name, table in tables:
+        if len(table) == 1:
+            raise DataError(f"{name}: its {SIGMA} has no column of a layer")
+        if too_large := [layer for layer, s in table.items() if (np.abs(s) > LARGEST).any()]:
+            raise DataError(f"{name}: σ of {too_large[0]} must be at most {LARGEST:g} in {SIGMA}")
     draw_sigma(tables, args.out, args.line)
     lines = []
     for name, table in tables:
@@ -101,6 +107,8 @@ def curves(args: argparse.Namespace) -> list[str]:
         for column in ("train_loss", "test_loss", "train_accuracy", "test_accuracy"):
             if column not in table:
                 raise DataError(f"{name}: its {METRICS} has no column {column}")
+        if np.isnan(table["test_accuracy"]).all():
+            raise DataError(f"{name}: its {METRICS} has no number in its column test_accuracy")
     draw_learning(tables, args.out)
     return [
         f"{name}: test accuracy {table['test_accuracy'][-1]:.2%} after {table['epoch'][-1]:.0f} epochs, "

@@ -183,4 +183,7 @@ def read_table(file: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{file}: is damaged, or no table of numbers") from error
     if "epoch" not in columns or not rows:
         raise UserError(f"{file}: has no epoch in it")
+    epochs = columns["epoch"]
+    if not ((epochs >= 0) & (epochs < 2**32)).all():
+        raise UserError(f"{file}: epoch must be a number from 0 to {2**32 - 1}, got {epochs.tolist()}"[:200])
     return columns
