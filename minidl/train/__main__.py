@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output is gone: nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # a path that may not be looked at, or is too long: whatever no message of its own has met
+        return fail(f"cannot use {error.filename or 'a file'}: {error.strerror or error}", 2)
 
 
 def fail(message: str, status: int) -> int:

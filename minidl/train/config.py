@@ -165,7 +165,7 @@ class Config:
     sigma_border: str | None = option(None, "priors", "of the blurred map", OneOf(lambda: ("exact", "crop")))
     sigma_lr: float = option(1.0, "priors", "learning rate of σ, times --lr", number(0), resume="noted")
     radius: int | None = option(
-        None, "priors", "of the Gaussian's kernel; default: three times --sigma-max", at_least(1)
+        None, "priors", "of the Gaussian's kernel; default: three times --sigma-max", between(1, 100)
     )
     basis: str | None = option(None, "priors", "of the filters", OneOf(lambda: ("gaussian", "dct")))
     basis_order: int | None = option(None, "priors", "highest order in the basis; default: all", between(0, 100))
@@ -218,7 +218,7 @@ class Config:
         "natural", "long tail", "images as frequent as in the set, or classes alike", OneOf(lambda: SAMPLINGS)
     )
     samples_per_class: int = option(
-        4, "long tail", "images each time a class is drawn, in class-aware sampling", at_least(1), "noted"
+        4, "long tail", "images each time a class is drawn, in class-aware sampling", between(1, 10_000), "noted"
     )
     loss: str = option("cross_entropy", "long tail", "of training", OneOf(lambda: LOSSES), "noted")
     tau: float = option(1.0, "long tail", "of logit_adjusted: the weight of ln(class frequency)", number(0), "noted")

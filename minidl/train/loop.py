@@ -75,7 +75,7 @@ def train_step(run: Training, x: Array, labels: Array) -> tuple[float, int]:
     """One update from one batch; its loss and how many predictions were right, both before the update."""
     run.optimizer.lr = run.schedule(run.steps_done)
     x, labels = run.device.asarray(x), run.device.asarray(labels)
-    logits = run.model(Tensor(x))
+    logits = answer(run, x)
     loss = run.loss(logits, labels)
     value = loss.item()
     if not math.isfinite(value):
@@ -86,6 +86,20 @@ def train_step(run: Training, x: Array, labels: Array) -> tuple[float, int]:
     return value, int((logits.data.argmax(axis=1) == labels).sum())
 
 
+def answer(run: Training, x: Array) -> Tensor:
+    """Logits (N, classes) of normalised images (N, C, H, W).
+
+    Raises:
+        Diverged: a layer refused them, since a parameter of its prior became infinite or NaN before the loss did.
+    """
+    try:
+        return run.model(Tensor(x))
+    except ValueError as error:
+        if all(np.isfinite(asnumpy(p.data)).all() for p in run.model.parameters()):
+            raise
+        raise Diverged(_diverged(run, math.nan)) from error
+
+
 @no_grad()
 def evaluate(run: Training, hooks: Sequence[Hook] = ()) -> dict[str, float]:
     """Mean loss and accuracy on the test images, in all and by shots, and the seconds it took."""
@@ -93,7 +107,7 @@ def evaluate(run: Training, hooks: Sequence[Hook] = ()) -> dict[str, float]:
     predicted, loss_sum, seen, began = [], 0.0, 0, time.perf_counter()
     for x, labels in run.test_loader.epoch(0):
         x, labels = run.device.asarray(x), run.device.asarray(labels)
-        logits = run.model(Tensor(x))
+        logits = answer(run, x)
         loss_sum += run.test_loss(logits, labels).item() * len(labels)
         predicted.append(asnumpy(logits.data.argmax(axis=1)))
         seen += len(labels)
@@ -125,7 +139,8 @@ def finish_epoch(run: Training, test: dict[str, float]) -> dict[str, float]:
 def _diverged(run: Training, value: float) -> str:
     at = run.position
     calmer = "" if run.config.warmup_epochs else ", or --warmup-epochs 1"
+    step = min(at.step + 1, run.steps_per_epoch)  # on test images all steps are done
     return (
-        f"the loss became {value} in epoch {at.epoch + 1}, step {at.step + 1}, at a learning rate of "
+        f"the loss became {value} in epoch {at.epoch + 1}, step {step}, at a learning rate of "
         f"{run.optimizer.lr:.3g}; try --lr {run.config.lr / 10:g}{calmer}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -75,8 +76,8 @@ class Position:
             history = [{name: _number(value) for name, value in row if value is not None} for row in rows]
             counts = {name: _count(values[name]) for name in ("epoch", "step", "correct", "seen")}
             stage = _count(values.get("stage", 1))
-            sums = {name: float(_number(values[name])) for name in ("loss_sum", "seconds")}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            sums = {name: _finite(values[name]) for name in ("loss_sum", "seconds")}
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise CheckpointError(f"{source}: its record of where training stood is damaged") from error
         needed = {"epoch", "test_accuracy"}
         if stage not in (1, 2) or counts["epoch"] != len(history) or any(not needed <= row.keys() for row in history):
@@ -88,6 +89,12 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(value)
     return value
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(_number(value)):
+        raise ValueError(value)
+    return float(value)
 
 
 def _count(value: Any) -> int:

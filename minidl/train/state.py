@@ -57,7 +57,9 @@ def restore(run: Training, arrays: Mapping[str, np.ndarray], meta: Mapping[str, 
             f"{meta.get('images')} training and test images there, {images} here, or other classes"
         )
     position = Position.from_json(_mapping(meta, "position", source), source)
-    if position.step > run.steps_per_epoch or (position.stage == 2 and position.epoch < run.config.epochs):
+    counted = position.seen == position.step * run.config.batch_size and (position.seconds > 0) == (position.step > 0)
+    too_far = position.step > run.steps_per_epoch or (position.stage == 2 and position.epoch < run.config.epochs)
+    if too_far or not counted or position.correct > position.seen:
         raise CheckpointError(f"{source}: its record of where training stood contradicts itself")
     unfinished(position, run.config, source)
     restore_model(run.model, arrays, meta, source)
@@ -117,7 +119,7 @@ def find(resume: str) -> Path:
     if path.is_dir():
         path = path / "last.safetensors"
         if not path.is_file():
-            raise CheckpointError(f"--resume: there is no last.safetensors in {resume}")
+            raise CheckpointError(f"--resume: there is no last.safetensors in {path.parent}")
     if not path.is_file():
         raise CheckpointError(f"--resume: there is no run or checkpoint {resume}")
     return path

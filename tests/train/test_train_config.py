@@ -61,6 +61,8 @@ def test_values_get_their_types() -> None:
         ),
         (["--data-dir", ""], "--data-dir must be printable text, got ''"),
         (["--config", "no.toml"], "--config: cannot read no.toml: No such file or directory"),
+        (["--radius", "101"], "--radius must be an integer from 1 to 100, got 101"),
+        (["--samples-per-class", "10001"], "--samples-per-class must be an integer from 1 to 10000, got 10001"),
         (["--workers", "65"], "--workers must be an integer from 0 to 64, got 65"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from train_helpers import FILES, STEPS, Noisy, error_line, train
 
@@ -22,6 +23,9 @@ from minidl.train.record import LAST
         (["--batch-size", "71"], "--batch-size must be at most the number of training images, 70, got 71"),
         (["--limit-train", "8"], "--batch-size must be at most the number of training images, 8, got 16"),
         (["--data", "multiscael"], "(did you mean multiscale?)"),
+        (["--data", "a" * 5000], ": File name too long"),
+        (["--resume", "a" * 5000], ": File name too long"),
+        (["--weights", "a" * 5000 + ".npz"], ": File name too long"),
         (["--out", "taken/run"], "cannot make the folder taken/run: Not a directory"),
         (["--out", "taken"], "--out: taken is a file, not a folder"),
         (["--out", "/proc/run"], "cannot make the folder /proc/run"),
@@ -56,6 +60,25 @@ def test_a_loss_that_is_no_number_stops_with_advice(at_step, capsys: pytest.Capt
     assert "in epoch 1, step " in line
     assert "try --lr 1e+29, or --warmup-epochs 1" in line
     assert not Path("run", LAST).exists()
+
+
+@pytest.mark.parametrize("act", ["train", "eval"])
+def test_a_prior_that_refuses_nan_stops_with_the_same_advice(
+    act: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Prior(Noisy):
+        def forward(self, x: Tensor) -> Tensor:
+            if not np.isfinite(self.fc.weight.data).all():
+                raise ValueError("gaussian_kernel1d: sigma must be > 0, got nan")
+            logits = super().forward(x)
+            if self.training == (act == "train") and x.shape[0] > 1:  # not the image that is tried before training
+                self.fc.weight.data = np.full_like(self.fc.weight.data, np.nan)
+                return self(x)
+            return logits
+
+    monkeypatch.setitem(registry._MODELS, "noisy", registry.ModelInfo("noisy", Prior, 32, ()))
+    assert train() == 2
+    assert error_line(capsys).startswith(f"the loss became nan in epoch 1, step {1 if act == 'train' else STEPS}, at")
 
 
 def test_images_too_small_for_the_model_are_one_line(

@@ -153,6 +153,11 @@ def tampered(change: Callable[[dict, dict], object]) -> None:
         (lambda a, m: m["config"].update(model="resnet8"), "belongs to another"),
         (lambda a, m: m["position"].update(step=-1), "record of where training stood"),
         (lambda a, m: m["position"].update(step=10**9), "record of where training stood"),
+        (lambda a, m: m["position"].update(step=STEPS), "contradicts itself"),  # of which no image was counted
+        (lambda a, m: m["position"].update(step=1, seen=16), "contradicts itself"),  # in no time
+        (lambda a, m: m["position"].update(correct=1), "contradicts itself"),
+        (lambda a, m: m["position"].update(loss_sum=10**400), "where training stood is damaged"),
+        (lambda a, m: m["position"].update(loss_sum=float("nan")), "where training stood is damaged"),
         (lambda a, m: m["position"].update(epoch=2), "record of where training stood"),
         (lambda a, m: m["position"].update(history=[]), "record of where training stood"),
         (lambda a, m: m["position"]["history"]["rows"][0].pop(), "record of where training stood"),
