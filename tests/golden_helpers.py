@@ -4,35 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minidl import Tensor, ops
 from minidl.check.golden import step
 from minidl.check.golden.arrays import read_own, write_group
-from minidl.check.golden.manifest import Group, read_manifest
+from minidl.check.golden.manifest import Group, decode, read_manifest
 from minidl.check.golden.vectors import argument_names
 from minidl.check.spec import CASES
 from minidl.nn import Module
 
 BY_NAME = {case.name: case for case in CASES}
-
-
-def decoded(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """A parameter of the manifest as Python has it."""
-    if isinstance(value, list):
-        return tuple(decoded(v, arrays) for v in value)
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    readers: dict[str, Callable[[], Any]] = {
-        "array": lambda: arrays[content],
-        "slice": lambda: slice(*content),
-        "ellipsis": lambda: ...,
-        "float": lambda: float(content),
-    }
-    return readers[kind]()
 
 
 def answered(group: Group, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -44,7 +27,7 @@ def answered(group: Group, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
     for name in names:
         found = arrays.get(f"input.{name}", arrays.get(f"constant.{name}"))
         xs[name] = None if found is None else Tensor(found, requires_grad=f"input.{name}" in arrays)
-    y = case.op(*xs.values(), **{name: decoded(value, arrays) for name, value in group.params.items()})
+    y = case.op(*xs.values(), **{name: decode(value, arrays) for name, value in group.params.items()})
     if "cotangent" in arrays:
         y.backward(arrays["cotangent"])
     return {n: y.numpy() if n == "output" else xs[n.removeprefix("grad.")].grad for n in group.results}

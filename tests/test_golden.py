@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from minidl.check.golden import arrays as golden_arrays
+from minidl.check.golden import commands
 from minidl.check.golden import vectors as golden_vectors
 from minidl.check.golden.arrays import FORMATS, read_own, write_group
-from minidl.check.golden.commands import COMMANDS
+from minidl.check.golden.judging import judge
 from minidl.check.golden.manifest import SCHEMA, read_manifest
 from minidl.check.golden.model import export_model
 from minidl.check.golden.vectors import export, golden_group
-from minidl.check.golden.verify import judge, verify
+from minidl.check.golden.verify import verify
 from minidl.check.spec import CASES, OpCase
 from minidl.errors import UserError
 from tests.golden_helpers import BY_NAME, answer_all, answered
@@ -32,8 +33,8 @@ VARIED = ["gelu", "matmul", "getitem", "take", "cross_entropy", "half_gaussian",
 def ran(command: str, *argv: str) -> int:
     """The exit status of a sub-command."""
     parser = argparse.ArgumentParser()
-    COMMANDS[command].configure(parser)
-    return COMMANDS[command].run(parser.parse_args(argv))
+    getattr(commands, f"configure_{command}")(parser)
+    return getattr(commands, f"run_{command}")(parser.parse_args(argv))
 
 
 # Export
@@ -168,6 +169,35 @@ def test_one_wrong_element_is_found(tmp_path: Path) -> None:
     assert "wrong: linear-1" in str(report)
 
 
+@pytest.mark.parametrize(
+    ("operation", "name", "spoilt", "named"),
+    [
+        ("conv2d", "grad.bias", lambda own, y: own["cotangent"][0].sum((1, 2)), "not summed over the batch"),
+        ("mse_loss", "grad.x", lambda own, y: y / 2, "factor"),
+        ("softmax", "grad.x", lambda own, y: y * np.nan, None),
+    ],
+)
+def test_a_known_mistake_is_named(
+    tmp_path: Path, operation: str, name: str, spoilt: Callable[..., np.ndarray], named: str | None
+) -> None:
+    export([operation], tmp_path / "vectors", dtype="float64")
+    answer_all(tmp_path / "vectors", tmp_path / "results", "npz")
+    for path in (tmp_path / "results").iterdir():
+        arrays, own = dict(np.load(path)), np.load(tmp_path / "vectors" / path.name)
+        if name in arrays:
+            arrays[name] = spoilt(own, arrays[name])
+            np.savez(path, **arrays)
+    report = verify(tmp_path / "vectors", tmp_path / "results")
+    assert {v.name for v in report.verdicts if not v.passed} == {name}
+    if named is None:
+        assert report.looks_like == ()
+    else:
+        (line,) = report.looks_like
+        assert line.startswith(f"{operation} {name} looks like: ")
+        assert named in line
+        assert line in str(report).splitlines()
+
+
 def test_gradients_can_be_left_out(tmp_path: Path) -> None:
     export(["exp"], tmp_path / "vectors")
     answer_all(tmp_path / "vectors", tmp_path / "results", "npz")
@@ -253,3 +283,5 @@ def test_a_convolution_in_cpp(
     assert report.passed == (not wrong)
     if wrong:
         assert min(v.ratio or 0.0 for v in report.verdicts if not v.passed) > 1000  # nothing like rounding
+        (named,) = report.looks_like
+        assert named.startswith("conv2d output looks like: kernel flipped: ")

@@ -270,9 +270,8 @@ def test_a_function_with_a_seed() -> None:
 
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    code = "def half(sigma0, rng):\n    return sigma0 * abs(rng.standard_normal(sigma0.shape))\nvalue = 3\n"
+    code = "def half(sigma0, rng):\n    return sigma0 * abs(rng.standard_normal(sigma0.shape))\n"
     (tmp_path / "drawing_here.py").write_text(code)
-    (tmp_path / "broken_here.py").write_text("raise RuntimeError('two\\nlines')")
     monkeypatch.chdir(tmp_path)
 
     def ran(*argv: str) -> int:
@@ -283,14 +282,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert ran("drawing_here:half", "--as", "half_gaussian", "--draws", "20000") == 0
     assert "half_gaussian: as it should be" in capsys.readouterr().out
     assert ran("drawing_here:half", "--as", "inverse_softplus_gaussian", "--draws", "20000") == 1
-    for target, message in {
-        "drawing_here": "must be given as module:function, got 'drawing_here'",
-        "drawing_here:none": "cannot import drawing_here:none: AttributeError",
-        "drawing_here:value": "drawing_here:value is no function but a int",
-        "broken_here:f": "cannot import broken_here:f: RuntimeError: two$",
-        "nowhere_here:f": "cannot import nowhere_here:f: ModuleNotFoundError",
-    }.items():
-        with pytest.raises(UserError, match=message):
-            ran(target, "--as", "dropout")
+    with pytest.raises(UserError, match="cannot import drawing_here:none: AttributeError"):
+        ran("drawing_here:none", "--as", "dropout")
     with pytest.raises(UserError, match="draws must be >= 1000"):
         ran("drawing_here:half", "--as", "half_gaussian", "--draws", "3")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from minidl import nn, ops
+from minidl.check.golden import commands
 from minidl.check.golden.arrays import read_own
-from minidl.check.golden.commands import COMMANDS
 from minidl.check.golden.manifest import read_manifest
 from minidl.check.golden.model import export_model
 from minidl.check.golden.trace import trace
@@ -272,8 +272,8 @@ def test_the_same_seed_gives_the_same_step(tmp_path: Path) -> None:
 
 def ran(command: str, *argv: object) -> int:
     parser = argparse.ArgumentParser()
-    COMMANDS[command].configure(parser)
-    return COMMANDS[command].run(parser.parse_args([str(a) for a in argv]))
+    getattr(commands, f"configure_{command}")(parser)
+    return getattr(commands, f"run_{command}")(parser.parse_args([str(a) for a in argv]))
 
 
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

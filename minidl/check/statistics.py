@@ -18,11 +18,8 @@ at most α, by Boole's inequality.  Massart, "The tight constant in the DKW ineq
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -303,29 +300,11 @@ def _sources(fn: Callable[..., Any], rng: np.random.Generator) -> dict[str, Call
     return {name: make for name, make in known.items() if name in parameters}
 
 
-def _imported(target: str) -> Callable[..., Any]:
-    """The function that "module:function" names, modules of the current folder among them."""
-    module, colon, name = target.partition(":")
-    if not module or not colon or not name:
-        raise UserError(f"statistics: the function must be given as module:function, got {target!r}")
-    sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # of somebody's module, whatever it is
-        what = (str(error).splitlines() or [""])[0]
-        raise UserError(f"statistics: cannot import {target}: {type(error).__name__}: {what}") from error
-    finally:
-        sys.path.pop(0)
-    if not callable(found):
-        raise UserError(f"statistics: {target} is no function but a {type(found).__name__}")
-    return found
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Arguments of `python -m minidl.check statistics`."""
-    parser.add_argument("function", metavar="MODULE:FUNCTION", help="what draws, importable from here")
+    parser.add_argument(
+        "function", metavar="MODULE:FUNCTION", help="what draws: importable from here, or FILE.py:FUNCTION"
+    )
     parser.add_argument("--as", dest="op", choices=tuple(RANDOM_OPS), required=True, help="the op that it claims to be")
     parser.add_argument("--draws", type=int, default=100_000, help="numbers for each setting (default: 100000)")
     parser.add_argument("--alarm", type=float, default=1e-6, help="probability that a right one fails (default: 1e-6)")
@@ -340,9 +319,12 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the function cannot be imported, or an argument is out of range.
     """
+    from minidl.check.command import imported
+
+    fn = imported(args.function)
     try:
         report = check_random(
-            _imported(args.function),
+            fn,
             args.op,
             draws=args.draws,
             alarm=args.alarm,

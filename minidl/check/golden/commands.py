@@ -1,29 +1,16 @@
 """The sub-commands `export`, `verify` and `trace` of `python -m minidl.check`.
 
-Each is a pair `configure(parser)` and `run(args) -> exit status`, in `COMMANDS` by name: 0 where all is right, 1 where
-something departs; a UserError is for the caller to print.
+Each is a pair `configure_NAME(parser)` and `run_NAME(args) -> exit status`: 0 where all is right, 1 where something
+departs; a UserError is for the caller to print.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from minidl.check.golden.arrays import FORMATS
-
-__all__ = ["COMMANDS", "Command"]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A sub-command: what it does in one line, how its parser is made, how it runs."""
-
-    summary: str
-    configure: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
 
 
 def _natural(text: str) -> int:
@@ -142,10 +129,3 @@ def run_trace(args: argparse.Namespace) -> int:
     report = trace(args.step, args.results)
     print(report.text(only_wrong=args.quiet))
     return 0 if report.passed else 1
-
-
-COMMANDS = {
-    "export": Command("write golden vectors, or one training step of a model", configure_export, run_export),
-    "verify": Command("judge what another implementation made of golden vectors", configure_verify, run_verify),
-    "trace": Command("find the first layer where another implementation departs", configure_trace, run_trace),
-}

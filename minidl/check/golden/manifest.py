@@ -27,7 +27,7 @@ from minidl import __version__
 from minidl.check.golden.arrays import DTYPES, FORMATS, NAME, Spec, place
 from minidl.errors import UserError
 
-__all__ = ["Entry", "Group", "Manifest", "encode", "read_manifest", "write_manifest"]
+__all__ = ["Entry", "Group", "Manifest", "decode", "encode", "read_manifest", "write_manifest"]
 
 VERSION = 1
 KINDS = ("operations", "model")
@@ -137,6 +137,24 @@ def _encode(path: str, value: Any, arrays: dict[str, np.ndarray], lists_are_arra
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
     return value
+
+
+def decode(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The keyword argument that `encode` wrote; lists come as tuples.
+
+    Example:
+        >>> decode([{"slice": [None, 2, None]}, {"ellipsis": True}, {"array": "a"}], {"a": np.arange(2)})
+        (slice(None, 2, None), Ellipsis, array([0, 1]))
+    """
+    if isinstance(value, list):
+        return tuple(decode(v, arrays) for v in value)
+    if not isinstance(value, dict):
+        return value
+    if "array" in value:
+        return arrays[value["array"]]
+    if "slice" in value:
+        return slice(*value["slice"])
+    return ... if "ellipsis" in value else float(value["float"])
 
 
 # Writing

@@ -7,47 +7,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from minidl.check.golden.arrays import FORMATS, Spec, place, printable, read_group, read_own
+from minidl.check.golden.judging import Answered, Verdict, judge
 from minidl.check.golden.manifest import Group, Manifest, read_manifest
+from minidl.check.golden.mistaken import looks_like
 from minidl.errors import UserError
 
-__all__ = ["Report", "Verdict", "judge", "strangers", "verify"]
+__all__ = ["Report", "strangers", "verify"]
 
 SHOWN = 20  # lines about what nobody asked for, of each folder or archive
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is said of one result.
+class Report:
+    """What is said of all results.
 
     Attributes:
-        group, name: the result: "conv2d-0", "grad.x"; no name where the group could not be read at all.
-        passed: whether it is there and within its bound.
-        says: one line.
-        ratio: error ÷ bound where it is worst; None if it was refused, 0 for a result without elements.
-        worst: index of that element.
+        verdicts: one a result, or a group that could not be read.
+        refused: a line for each file that nobody asked for.
+        looks_like: a line for each known mistake that explains the wrong results of an operation.
     """
-
-    group: str
-    name: str
-    passed: bool
-    says: str
-    ratio: float | None = None
-    worst: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        mark = "ok   " if self.passed else "WRONG"
-        return f"{mark}  {self.group}{f'  {self.name}:' if self.name else ''} {self.says}"
-
-
-@dataclass(frozen=True)
-class Report:
-    """The verdicts on all results, and a line for every file that was refused as a whole."""
 
     verdicts: tuple[Verdict, ...]
     refused: tuple[str, ...] = ()
+    looks_like: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -57,7 +40,7 @@ class Report:
     def text(self, only_wrong: bool = False) -> str:
         """A line per verdict and refusal, then the sum of it."""
         lines = [str(v) for v in self.verdicts if not (only_wrong and v.passed)]
-        lines += [f"WRONG  {line}" for line in self.refused]
+        lines += [f"WRONG  {line}" for line in self.refused] + list(self.looks_like)
         groups = dict.fromkeys(v.group for v in self.verdicts)
         wrong = [g for g in groups if any(v.group == g and not v.passed for v in self.verdicts)]
         judged = [v for v in self.verdicts if v.ratio is not None]
@@ -87,6 +70,7 @@ def verify(folder: str | os.PathLike[str], results: str | os.PathLike[str], *, o
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> from minidl.check.golden.vectors import export
         >>> vectors, results = (Path(tempfile.mkdtemp()) / name for name in ("vectors", "results"))
         >>> _ = export(["relu"], vectors)
@@ -104,6 +88,7 @@ def verify(folder: str | os.PathLike[str], results: str | os.PathLike[str], *, o
         raise UserError(f"{given}: there is no such folder of results")
     verdicts: list[Verdict] = []
     refused = list(strangers(given, manifest))
+    answers: list[Answered] = []
     for group in manifest.groups:
         wanted = {n: s for n, s in group.results.items() if n == "output" or not outputs_only}
         found = read_group(given, group.id, wanted)
@@ -113,13 +98,15 @@ def verify(folder: str | os.PathLike[str], results: str | os.PathLike[str], *, o
         if found.unreadable:
             verdicts.append(Verdict(group.id, "", False, found.unreadable))
             continue
+        judged = len(verdicts)
         for name in wanted:
             if name in found.arrays:
                 expected, bound = truth[f"expected.{name}"], truth[f"bound.{name}"]
                 verdicts.append(judge(group.id, name, found.arrays[name], expected, bound))
             else:
                 verdicts.append(Verdict(group.id, name, False, (found.missing | found.refused)[name]))
-    return Report(tuple(verdicts), tuple(refused))
+        answers.append(Answered(group, truth, found.arrays, tuple(verdicts[judged:])))
+    return Report(tuple(verdicts), tuple(refused), tuple(looks_like(manifest.dtype, answers)))
 
 
 def _check_complete(folder: Path, group: Group) -> None:
@@ -138,27 +125,3 @@ def strangers(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{printable(name)} is not asked for"
     if len(names) > SHOWN:
         yield f"… and {len(names) - SHOWN} more files that are not asked for"
-
-
-def judge(group: str, name: str, actual: np.ndarray, expected: np.ndarray, bound: np.ndarray) -> Verdict:
-    """Compare a result with what is expected, element by element.
-
-    Example:
-        >>> print(judge("relu-0", "output", np.array([1.0, 2.5]), np.array([1.0, 2.0]), np.array([0.1, 0.1])))
-        WRONG  relu-0  output: 5 × the bound, worst at [1]: 2.5, expected 2 ± 0.1
-    """
-    if not actual.size:
-        return Verdict(group, name, True, "empty, as it must be", 0.0)
-    with np.errstate(all="ignore"):
-        error = np.where(actual == expected, 0.0, np.abs(actual.astype(np.float64) - expected))
-        ratio = np.where(error == 0, 0.0, error / bound)
-    ratio = np.where(np.isnan(ratio), np.inf, ratio)
-    at = tuple(int(i) for i in np.unravel_index(int(np.argmax(ratio)), ratio.shape))
-    worst = float(ratio[at])
-    beyond = int((ratio > 1).sum())
-    says = f"{worst:.3g} × the bound, worst at [{', '.join(map(str, at))}]"
-    if beyond:
-        says += f": {actual[at]:.9g}, expected {expected[at]:.9g} ± {bound[at]:.2g}"
-        if beyond > 1:
-            says += f"; {beyond:,} of {ratio.size:,} elements are beyond"
-    return Verdict(group, name, not beyond, says, worst, at)
