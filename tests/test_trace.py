@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl import nn, ops
+from minidl import Tensor, nn, ops
 from minidl.check.golden import commands
 from minidl.check.golden.arrays import read_own
 from minidl.check.golden.manifest import read_manifest
 from minidl.check.golden.model import export_model
+from minidl.check.golden.step import noise_of, recorded_noise
 from minidl.check.golden.trace import trace
 from minidl.errors import UserError
 from minidl.nn import Module
@@ -261,6 +262,23 @@ def test_the_exported_arrays_are_those_of_the_step(tmp_path: Path) -> None:
             np.testing.assert_allclose(theirs[name], ours[name], rtol=1e-9, atol=1e-12)
     weight = read_own(step, "parameters", manifest.group("parameters").specs())["bn1.weight"]
     assert np.unique(weight).size == weight.size  # not all 1, which would hide a scale that is not applied
+
+
+def test_noise_is_kept_and_played_again() -> None:
+    model = nn.Sequential(nn.Dropout(0.5, rng=np.random.default_rng(0)), nn.Dropout(0.2, rng=np.random.default_rng(1)))
+    x = Tensor(np.ones((3, 40)))
+    kept = recorded_noise(model, "float32")
+    twice = [model(x).data for _ in range(2)]
+    assert list(kept) == ["0.noise.0", "1.noise.0", "0.noise.1", "1.noise.1"]
+    assert (twice[0] != twice[1]).any()
+    noise_of(model, kept)
+    np.testing.assert_array_equal([model(x).data for _ in range(2)], twice)
+    np.testing.assert_array_equal(twice[0] != 0, (kept["0.noise.0"] >= 0.5) & (kept["1.noise.0"] >= 0.2))
+    with pytest.raises(UserError, match=r"noise 0\.noise\.2 must be there, with shape \(3, 40\)"):
+        model(x)
+    noise_of(model, kept)
+    with pytest.raises(UserError, match=r"noise 0\.noise\.0 must be there, with shape \(3, 41\)"):
+        model(Tensor(np.ones((3, 41))))
 
 
 def test_the_same_seed_gives_the_same_step(tmp_path: Path) -> None:

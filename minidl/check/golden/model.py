@@ -77,43 +77,47 @@ def export_model(
         >>> [layer["name"] for layer in manifest.model["layers"]][:4]
         ['conv1', 'bn1', 'relu', 'layer1.0.conv1']
     """
-    options, priors = dict(options or {}), dict(priors or {})
-    if name in model_names():  # else `made` says what there is
-        image_size = image_size or model_info(name).image_size
-    size = image_size or 1
-    model = step.made(name, num_classes, options, priors, size, seed)
+    described: dict[str, Any] = {
+        "name": name,
+        "num_classes": num_classes,
+        "options": dict(options or {}),
+        "priors": dict(priors or {}),
+        "batch_size": batch_size,
+        "image_size": image_size or (model_info(name).image_size if name in model_names() else 1),
+    }
+    with folder_written_whole(folder) as beside:
+        content, layers = _content(described, dtype, seed)
+        for group, held in content.items():
+            write_group(beside, group, {n: a for n, (_, a) in held.items()}, form)
+        groups = tuple(map(_group, content, content.values()))
+        manifest = Manifest("model", form, dtype, seed, groups, FORMULAS, {**described, "layers": layers})
+        write_manifest(beside, manifest)
+    return manifest
+
+
+Content = dict[str, dict[str, tuple[str, np.ndarray]]]  # by group and name: role and array
+
+
+def _content(described: Mapping[str, Any], dtype: str, seed: int) -> tuple[Content, list[dict[str, Any]]]:
+    """What every group holds, and the layers as the manifest has them."""
+    size, num_classes, options = described["image_size"], described["num_classes"], described["options"]
+    model = step.made(described["name"], num_classes, options, described["priors"], size, seed)
     rng = np.random.default_rng([seed, 1])
     model.load_state_dict({n: _moved(a, rng).astype(dtype) for n, a in model.state_dict().items()})
     state = model.state_dict()
-    channels = next(iter(model.parameters())).shape[1]
-    x = rng.standard_normal((batch_size, channels, size, size)).astype(dtype)
-    labels = rng.integers(num_classes, size=batch_size)
+    x = rng.standard_normal((described["batch_size"], options.get("in_channels", 3), size, size)).astype(dtype)
+    labels = rng.integers(num_classes, size=described["batch_size"])
     noise = step.recorded_noise(model, dtype)
     arrays, layers = _computed(model, x.astype(np.float64), labels)
 
     buffers = {n for n, _ in model.named_buffers()}
-    content: dict[str, dict[str, tuple[str, np.ndarray]]] = {
+    content: Content = {
         "inputs": {"x": ("input", x), "labels": ("input", labels)},
         "parameters": {n: ("buffer" if n in buffers else "parameter", a.astype(dtype)) for n, a in state.items()},
         "noise": {n: ("noise", a) for n, a in noise.items()},
     }
     content |= {group: {n: ("expected", a.astype(dtype)) for n, a in arrays[group].items()} for group in ASKED}
-    content = {group: held for group, held in content.items() if held}
-    described = {
-        "name": name,
-        "num_classes": num_classes,
-        "options": options,
-        "priors": priors,
-        "batch_size": batch_size,
-        "image_size": size,
-        "layers": layers,
-    }
-    manifest = Manifest("model", form, dtype, seed, tuple(map(_group, content, content.values())), FORMULAS, described)
-    with folder_written_whole(folder) as beside:
-        for group, held in content.items():
-            write_group(beside, group, {n: a for n, (_, a) in held.items()}, form)
-        write_manifest(beside, manifest)
-    return manifest
+    return {group: held for group, held in content.items() if held}, layers
 
 
 def _group(name: str, held: Mapping[str, tuple[str, np.ndarray]]) -> Group:

@@ -110,7 +110,7 @@ def made(
                 raise ValueError(f"{name} has no option {option!r}")
         model = create_model(name, num_classes=num_classes, rng=np.random.default_rng(seed), **options)
         if priors:
-            shape = (next(iter(model.parameters())).shape[1], image_size, image_size)
+            shape = (options.get("in_channels", 3), image_size, image_size)
             kinds: dict[str, Any] = dict(priors)
             convert(model, **kinds, input_shape=shape, rng=np.random.default_rng([seed, 2]))
     except (ValueError, TypeError) as error:
