@@ -36,6 +36,7 @@ ALLOWED = {
     "matplotlib": ["train", "explain", "bench"],
     "tqdm": ["train", "data/download.py"],
     "hypothesis": ["check"],
+    "pytest": ["check/pytest_plugin.py"],
 } | {peer: ["check", "bench"] for peer in ("torch", "jax", "tensorflow", "chainer", "mygrad")}  # if installed
 
 

@@ -1,0 +1,86 @@
+"""`python -m minidl.check`: judge an implementation of an op, or run a sub-command.
+
+python -m minidl.check mymodule:my_conv2d --as conv2d
+python -m minidl.check peers torch
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from minidl.errors import UserError
+
+PROG = "python -m minidl.check"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A sub-command: one line about it, and where its `configure(parser)` and `run(args) -> status` are."""
+
+    summary: str
+    module: str
+    configure: str = "configure"
+    run: str = "run"
+
+
+GOLDEN = "minidl.check.golden.commands"
+COMMANDS = {
+    "check": Command("judge an implementation of an op (the default)", "minidl.check.command"),
+    "grad": Command("check the gradient of any function", "minidl.check.command", "configure_grad", "run_grad"),
+    "ops": Command("list the ops, their arguments and formulas", "minidl.check.command", "no_options", "run_ops"),
+    "peers": Command("hold PyTorch or JAX against every op that they have", "minidl.check.peers"),
+    "kinks": Command("the subgradient chosen at each kink, beside PyTorch's and JAX's", "minidl.check.kinks"),
+    "export": Command("write golden vectors, or a model's training step", GOLDEN, "configure_export", "run_export"),
+    "verify": Command("judge what was made of golden vectors", GOLDEN, "configure_verify", "run_verify"),
+    "trace": Command("find the first layer where an implementation departs", GOLDEN, "configure_trace", "run_trace"),
+    "statistics": Command("test the law that a random function draws from", "minidl.check.statistics"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the program's own).
+
+    Returns:
+        The exit status: 0 where all is right, 1 where something is not, 2 for a mistake, told in one line on stderr.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a σ is not worth a crash where ASCII is all there is
+    given = list(sys.argv[1:] if argv is None else argv)
+    if not given or given[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    name = given.pop(0) if given[0] in COMMANDS else "check"
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    parser = argparse.ArgumentParser(prog=f"{PROG} {name}", description=command.summary)
+    getattr(module, command.configure)(parser)
+    try:
+        status = getattr(module, command.run)(parser.parse_args(given))
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        print(f"{PROG}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROG}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output is gone: nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _overview() -> str:
+    lines = [f"usage: {PROG} MODULE:FUNCTION --as OP [options]", f"       {PROG} COMMAND [options]", "", "commands:"]
+    lines += [f"  {name:<12} {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", f"{PROG} COMMAND --help says more about each"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
