@@ -16,6 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description="change each backward; who notices?")
     parser.add_argument("names", nargs="*", help="only targets whose names contain one of these")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="worker processes")
+    parser.add_argument("--no-page", action="store_true", help="leave docs/mutation.md as it is")
     parser.add_argument("--show", action="store_true", help="print also what was noticed of each change")
     arguments = parser.parse_args()
 
@@ -53,7 +54,7 @@ def main() -> int:
     print(f": {report.percent(noticed, survived)} in {minutes:.1f} minutes")
     explained = sum(change in SURVIVING.get(str(r.target), {}) for r in results for _, change in report.survivors(r))
     failed = survived > explained or any(result.error for result in results)
-    if not arguments.names and not any(result.error for result in results):
+    if not arguments.no_page and not arguments.names and not any(result.error for result in results):
         PAGE.write_text(report.page(results), encoding="utf-8")
     return 1 if failed else 0
 
