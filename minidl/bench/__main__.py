@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def fail(message: str, status: int) -> int:
+    """Tell what went wrong in one line; the exit status."""
     print(f"{PROG}: error: {' '.join(message.splitlines())}", file=sys.stderr)
     return status
 

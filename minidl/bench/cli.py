@@ -69,7 +69,13 @@ def parser() -> argparse.ArgumentParser:
         choice.add_argument(f"--{name}", dest="what", action="store_const", const=name, help=text)
     choice.add_argument("--markdown", nargs="+", metavar="JSON", help="no measurement: tables of earlier results")
     made.set_defaults(what="steps")
-    made.add_argument("--only", nargs="+", default=[], metavar="NAME", help="cases whose names contain one of these")
+    made.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="cases of these names, or with one of these in their names",
+    )
     made.add_argument(
         "--peers",
         nargs="*",

@@ -96,7 +96,8 @@ def choose(args: argparse.Namespace) -> list[Case]:
                 f"--only: no case has {word!r} in its name; {'try ' + ', '.join(near) if near else '--list lists all'}"
             )
     only = args.only or ({"profile": ["resnet20-train"], "memory": ["resnet20-train"]}.get(args.what) or [""])
-    chosen = [case for case in everything if any(word in case.name for word in only)]
+    names = {case.name for case in everything}
+    chosen = [c for c in everything if any(c.name == word or (word in c.name and word not in names) for word in only)]
     return [known.tiny(case) for case in chosen] if args.quick else chosen
 
 
@@ -121,7 +122,7 @@ def _document(args: argparse.Namespace, session: Session) -> Document:
         settings |= {"rounds": args.rounds, "seconds": args.seconds, "turn_seconds": session.turn}
     if args.what in ("steps", "headline"):
         tell("the machine's limits are measured")
-        document["peak"] = session.process(OURS).ask("peaks")
+        document["peak"] = session.process(OURS).ask("peaks", seconds=0.1 if args.quick else 2.0)
     if args.what == "headline":
         document["goals"] = GOALS
     if args.what == "overhead":

@@ -74,6 +74,7 @@ def contest(
 
 
 def quiet_rounds(rounds: Sequence[Round], a: str, b: str) -> int:
+    """In how many rounds nothing else ran while these two had their turns."""
     return sum(_both_quiet(r, a, b) for r in rounds)
 
 

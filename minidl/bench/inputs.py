@@ -29,8 +29,11 @@ Arrays = dict[str, np.ndarray]
 
 
 def inputs(case: Case, seed: int = 0) -> Arrays:
-    """Everything that `case` computes with."""
-    rng = np.random.default_rng(seed)
+    """Everything that `case` computes with: arrays of its own, as if they had been read from a file."""
+    return {name: np.array(array, order="C") for name, array in _arrays(case, np.random.default_rng(seed)).items()}
+
+
+def _arrays(case: Case, rng: np.random.Generator) -> Arrays:
     if case.op == "sgd":
         model = create_model(case.params["model"], num_classes=1000, rng=rng)
         arrays = {f"p/{name}": p.numpy() for name, p in model.named_parameters()}

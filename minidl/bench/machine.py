@@ -118,7 +118,7 @@ def _ticks() -> int:
     return os.sysconf("SC_CLK_TCK")
 
 
-def peaks(threads: int, seconds: float = 2.0) -> dict[str, float]:
+def peaks(threads: int, seconds: float) -> dict[str, float]:
     """The most that this machine did on `threads` threads of ours: GFLOP/s of float32 products, GB/s of copies.
 
     Products are of 768×768 matrices, a thread each; copies of 64 MiB a thread, read and written bytes counted.  The

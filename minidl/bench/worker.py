@@ -59,9 +59,9 @@ class Worker:
         """Forget a case."""
         self.tasks.pop(key, None)
 
-    def peaks(self) -> dict[str, float]:
+    def peaks(self, seconds: float) -> dict[str, float]:
         """The most this machine can do on this worker's threads."""
-        return machine.peaks(self.threads)
+        return machine.peaks(self.threads, seconds)
 
     def peak_memory(self, case: dict[str, Any], few: str, arrays: str, mode: str, steps: int) -> dict[str, float]:
         """MiB at the peak of some steps on `arrays`, above what is held after steps on `few`, the same case, smaller.
