@@ -41,8 +41,11 @@ def shows(mistake: Mistake, call: Call) -> bool:
     """Whether the mistake makes something else of this call than is right."""
     try:
         with np.errstate(all="ignore"):
-            if mistake.output is not None:
+            if mistake.of == "output":
                 pairs = [(mistake.output(call), call.y)]
+            elif mistake.of == "left":
+                moved = Expected(call.case, call.sample, F64)
+                pairs = [(v, moved.left(call.names.index(name))) for name, v in mistake.left(call).items()]
             else:
                 pairs = [(g, call.pull()[name]) for name, g in mistake.gradient(call).items()]
     except (ValueError, TypeError, AttributeError, ZeroDivisionError):  # a call that does not know the mistake
@@ -65,7 +68,7 @@ def test_mistakes_are_of_ops_and_say_what_is_wrong() -> None:
     names = {case.name for case in CASES}
     for mistake in all_mistakes():
         assert set(mistake.ops) <= names
-        assert (mistake.output is None) != (mistake.gradient is None)
+        assert sum(f is not None for f in (mistake.output, mistake.gradient, mistake.left)) == 1
         assert mistake.name and mistake.says and not mistake.says.endswith(".")
 
 

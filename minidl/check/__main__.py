@@ -29,11 +29,13 @@ class Command:
     run: str = "run"
 
 
+COMMAND = "minidl.check.command"
 GOLDEN = "minidl.check.golden.commands"
 COMMANDS = {
-    "check": Command("judge an implementation of an op (the default)", "minidl.check.command"),
-    "grad": Command("check the gradient of any function", "minidl.check.command", "configure_grad", "run_grad"),
-    "ops": Command("list the ops, their arguments and formulas", "minidl.check.command", "no_options", "run_ops"),
+    "check": Command("judge an implementation of an op (the default)", COMMAND),
+    "grad": Command("check the gradient of any function", COMMAND, "configure_grad", "run_grad"),
+    "ops": Command("list the ops, their arguments and formulas", COMMAND, "no_options", "run_ops"),
+    "mistakes": Command("list the mistakes that are known", COMMAND, "configure_mistakes", "run_mistakes"),
     "peers": Command("hold PyTorch or JAX against every op that they have", "minidl.check.peers"),
     "kinks": Command("the subgradient chosen at each kink, beside PyTorch's and JAX's", "minidl.check.kinks"),
     "export": Command("write golden vectors, or a model's training step", GOLDEN, "configure_export", "run_export"),

@@ -1,4 +1,4 @@
-"""The sub-commands `check`, `grad` and `ops` of `python -m minidl.check`."""
+"""The sub-commands `check`, `grad`, `ops` and `mistakes` of `python -m minidl.check`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from minidl.check.calling import Signature
 from minidl.check.compare import compare, find_case
 from minidl.check.formats import DTYPES
 from minidl.check.frameworks import FRAMEWORKS
+from minidl.check.mistakes import mistakes, mistakes_of
 from minidl.check.spec import CASES
 from minidl.errors import ConfigError
 
@@ -103,6 +104,42 @@ def run_ops(args: argparse.Namespace) -> int:
     for case in CASES:
         print(f"{case.name}({', '.join(Signature.of(find_case(case.name)).arguments)}): {case.equations}")
     return 0
+
+
+def configure_mistakes(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `mistakes`."""
+    parser.add_argument("--op", metavar="OP", help="only those of this op, each with what it makes wrong")
+
+
+def run_mistakes(args: argparse.Namespace) -> int:
+    """Print the mistakes that are known, a line an op; or those of one op, a line each.
+
+    Raises:
+        ConfigError: there is no such op.
+    """
+    if args.op is None:
+        print(catalogue())
+        return 0
+    try:
+        case = find_case(args.op)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for mistake in mistakes_of(case.name):
+        print(f"{mistake.name} ({mistake.of}): {mistake.says}")
+    return 0
+
+
+def catalogue() -> str:
+    """The known mistakes as a table: those of every op first, then an op a line."""
+
+    def line(op: str, names: list[str]) -> str:
+        return f"| {op} | {'; '.join(dict.fromkeys(names))} |"
+
+    lines = ["| op | mistakes known by name |", "| --- | --- |"]
+    lines.append(line("every op", [m.name for m in mistakes() if not m.ops]))
+    by_op = {case.name: [m.name for m in mistakes() if case.name in m.ops] for case in CASES}
+    lines += [line(op, names) for op, names in by_op.items() if names]
+    return "\n".join(lines)
 
 
 def imported(target: str) -> Callable[..., Any]:

@@ -11,9 +11,9 @@ import numpy as np
 from minidl.check import precision
 from minidl.check.asking import Asking
 from minidl.check.calling import Unsupported, input_names
-from minidl.check.diagnose import Diagnosis, diagnose, hints, of_shape
-from minidl.check.drawing import elements, smallest_failing
-from minidl.check.examine import OUTPUT, Departure, Observation, conclusive
+from minidl.check.diagnose import Diagnosis, diagnose, hints, kind_of, of_shape
+from minidl.check.drawing import can_draw, elements, smallest_failing
+from minidl.check.examine import OUTPUT, Departure, Observation, conclusive, gradient_of
 from minidl.check.extremes import overflows
 from minidl.check.formats import FORMATS, Format
 from minidl.check.mistakes.common import NOISY
@@ -36,6 +36,8 @@ class Comparison(Asking):
         if not self.seen:
             return self._says(False, "no call could be made of it: " + "; ".join(self.skipped))
         self.details += list(self.subject.calling.notes)
+        if self.case.draw is not None and not can_draw(self.case):
+            self.details.append("hypothesis is not installed: the specified calls are made with other numbers instead")
         if not self.subject.differentiates:
             name = self.subject.framework.name
             self.details.append(f"gradients were not checked: {name} has no autograd; give `backward`")
@@ -139,10 +141,12 @@ class Comparison(Asking):
         judged = len([o for o in self.seen if not o.skipped])
         worst = max(measures, key=lambda m: m.ratio, default=None)
         summary = f"{judged} calls, {min(self.counts['drawn'], self.drawn)} of them drawn (seed {self.seed})"
-        checked = sorted({m.what for m in measures if m.what != OUTPUT})
+        checked = list(dict.fromkeys(m.what for m in measures if kind_of(m.what) == "gradient"))
         if checked:
-            by = self.subject.differentiates
-            summary += f"; output, and {', '.join(checked)} by {by}"
+            names = [what.removeprefix(gradient_of("")) for what in checked]
+            summary += f"; output, and the gradients of {', '.join(names)} by {self.subject.differentiates}"
+        if left := sorted({m.what for m in measures if kind_of(m.what) == "left"}):
+            summary += f"; {', '.join(left)}"
         if worst is not None and ok:
             summary += f"; largest error {worst.ratio:.2g} of its bound, {worst.ulps:.2g} ulp: {worst}"
         return Verdict(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from minidl.check.calling import Signature, same_value
-from minidl.check.examine import OUTPUT, Observation, conclusive
+from minidl.check.examine import OUTPUT, Observation, conclusive, left_in
 from minidl.check.mistakes import Call, Mistake, mistakes_of
 from minidl.check.spec.case import OpCase, Sample
 
@@ -74,7 +74,8 @@ class _Evidence:
                     found = None if mistake.output is None else mistake.output(self.call)
                 else:
                     place = self.call.names[self.seen.place(self.what)]
-                    found = None if mistake.gradient is None else mistake.gradient(self.call).get(place)
+                    wrong = mistake.gradient if kind_of(self.what) == "gradient" else mistake.left
+                    found = None if wrong is None else wrong(self.call).get(place)
         except Exception:  # a changed call may be one that the op refuses, in whatever way
             return None
         return None if found is None else np.asarray(found)
@@ -87,6 +88,11 @@ class _Evidence:
         bound = 4 * self.seen.expected.bound(largest)
         with np.errstate(all="ignore"):
             return bool((np.abs(self.actual - predicted) <= bound).all())
+
+
+def kind_of(what: str) -> str:
+    """Of which of a mistake's results `what` is."""
+    return "output" if what == OUTPUT else "left" if what.endswith(left_in("")) else "gradient"
 
 
 def _evidence(seen: Observation, what: str, before: Sample | None) -> _Evidence | None:
@@ -109,7 +115,7 @@ def diagnose(
         seen: calls, some of them wrong, in the order they were made.
         more: further calls, asked for one by one while several mistakes explain everything so far.
     """
-    suspects = [_Suspect(m) for m in mistakes_of(case.name) if (m.output if what == OUTPUT else m.gradient)]
+    suspects = [_Suspect(m) for m in mistakes_of(case.name) if m.of == kind_of(what)]
     made: list[Sample] = []
     evidence = []
     for o in conclusive(seen, what):
@@ -168,7 +174,7 @@ def _first_like(made: Sequence[Sample], sample: Sample, case: OpCase) -> Sample 
 def of_shape(seen: Observation, what: str) -> Diagnosis | None:
     """What a gradient of the wrong shape is, if it is the right one not yet summed, or transposed."""
     actual, right = seen.actual(what), seen.right(what)
-    if actual is None or what == OUTPUT or actual.shape == right.shape:
+    if actual is None or kind_of(what) != "gradient" or actual.shape == right.shape:
         return None
     bound = 8 * seen.expected.bound(seen.size(what).max(initial=0.0))
 

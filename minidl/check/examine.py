@@ -26,6 +26,11 @@ def gradient_of(name: str) -> str:
     return f"gradient of {name}"
 
 
+def left_in(name: str) -> str:
+    """What a report calls a constant as the function left it: running statistics."""
+    return f"{name} afterwards"
+
+
 @dataclass(frozen=True)
 class Measure:
     """How far one array lies from the right one.
@@ -92,22 +97,28 @@ class Observation:
             return None
         if what == OUTPUT:
             return self.answer.y
+        if what.endswith(left_in("")):
+            return self.answer.left.get(what.removesuffix(left_in("")))
         return self.answer.gradients.get(what.removeprefix(gradient_of("")))
 
     def right(self, what: str) -> np.ndarray:
         """The array that it must be."""
+        if what.endswith(left_in("")):
+            return self.expected.left(self.place(what))
         return self.expected.y if what == OUTPUT else self.expected.gradient(self.place(what), self.expected.gy)
 
     def size(self, what: str) -> np.ndarray:
         """What relative rounding errors of that array are relative to: M or Mg of `expected`."""
         if what == OUTPUT:
             return self.expected.size
+        if what.endswith(left_in("")):
+            return self.expected.left_size(self.place(what))
         return self.expected.gradient_size(self.place(what), self.expected.gy)
 
     def place(self, what: str) -> int:
         """Which input a gradient is of."""
         names = input_names(self.expected.case, len(self.expected.sample.inputs))
-        return names.index(what.removeprefix(gradient_of("")))
+        return names.index(what.removeprefix(gradient_of("")).removesuffix(left_in("")))
 
 
 def examine(subject: Subject, expected: Expected, *, repeat: bool = False, exact: bool = False) -> Observation:
@@ -144,6 +155,8 @@ def examine(subject: Subject, expected: Expected, *, repeat: bool = False, exact
         names = input_names(expected.case, len(expected.sample.inputs))
         for i in wanted if subject.differentiates else []:
             _compare(seen, gradient_of(names[i]), exact)
+        for name in answer.left:
+            _compare(seen, left_in(name), exact)
     return seen
 
 
@@ -163,7 +176,7 @@ def _compare(seen: Observation, what: str, exact: bool) -> None:
     right, actual = seen.right(what), seen.actual(what)
     if actual is None:
         if right.any():
-            says = f"{what} is missing: as {seen_by(seen)} the output does not depend on it"
+            says = f"{what} is missing: as the framework sees it, the output does not depend on it"
             seen.departures.append(Departure(what, says, "missing"))
         return
     if actual.shape != right.shape:
@@ -175,11 +188,6 @@ def _compare(seen: Observation, what: str, exact: bool) -> None:
     if not measure.ratio <= 1:
         says = f"{measure}: " + ("nothing rounds here" if exact else f"{measure.ratio:.2g} × its rounding bound")
         seen.departures.append(Departure(what, says, "value", measure))
-
-
-def seen_by(seen: Observation) -> str:
-    """How a missing gradient came to be."""
-    return "the framework sees it," if seen.answer is not None else ""
 
 
 def measured(what: str, actual: np.ndarray, right: np.ndarray, bound: np.ndarray, seen: Observation) -> Measure:

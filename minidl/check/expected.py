@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from minidl.autograd import Tensor, no_grad
 from minidl.check import textbook, truth
 from minidl.check.bounds import roundings
 from minidl.check.formats import FORMATS, Format, rounded
@@ -177,6 +178,22 @@ class Expected(Truth):
         cancelled = (np.abs(gy).ravel() * self.magnitude.ravel()).max(initial=0.0)
         largest = np.abs(x).max(initial=0.0)
         return size + (cancelled / largest if largest else 0.0)
+
+    def left(self, i: int) -> np.ndarray:
+        """What the op leaves in a constant that it moves."""
+        with use_kernels("array"), no_grad():
+            xs = [None if x is None else Tensor(x) for x in self.sample.inputs]
+            self.case.op(*xs, **self.sample.params)
+        moved = xs[i]
+        assert moved is not None
+        return np.asarray(moved.data)
+
+    def left_size(self, i: int) -> np.ndarray:
+        """What rounding of a running mean or variance is relative to: its old value, and the batch's E[x²] or E|x|."""
+        x, old = self.sample.inputs[0], self.sample.inputs[i]
+        assert x is not None and old is not None
+        largest = float(max(np.max(x * x, initial=0.0), np.abs(x).max(initial=0.0)))
+        return np.abs(old) + np.abs(self.left(i)) + 2 * largest
 
     def _absolute_gradients(self, gy: np.ndarray) -> list[Any]:
         key = b"|" + gy.tobytes()

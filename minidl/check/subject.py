@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,14 @@ class Answer:
         dtype: the output's dtype as its framework calls it.
         gradients: by input name; None where the function's output does not depend on that input, as autograd sees it.
         written: names of inputs that it wrote to.
+        left: constants that it moved, such as running statistics, as it left them.
     """
 
     y: np.ndarray
     dtype: str
     gradients: Gradients
     written: tuple[str, ...] = ()
+    left: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Subject:
@@ -149,13 +151,16 @@ class Subject:
                 raise Unsupported(_line(error) or "NotImplementedError") from error
             except Exception as error:
                 raise Failure(f"raises {type(error).__name__}: {_line(error)}") from error
-            written = tuple(
-                name
-                for i, (name, x, was) in enumerate(zip(names, native, before, strict=True))
-                if x is not None and was is not None and i not in self.case.constants
-                if not np.array_equal(self.framework.numpy(x), was, equal_nan=True)
-            )
-        return Answer(answer, self.framework.floating(y) or str(answer.dtype), gxs, written)
+            after = {n: self.framework.numpy(x).copy() for n, x in zip(names, native, strict=True) if x is not None}
+        moved = [
+            name
+            for name, was in zip(names, before, strict=True)
+            if was is not None and not np.array_equal(after[name], was, equal_nan=True)
+        ]
+        constants = {names[i] for i in self.case.constants if i < len(names)}
+        left = {name: after[name] for name in moved if name in constants}
+        written = tuple(name for name in moved if name not in constants)
+        return Answer(answer, self.framework.floating(y) or str(answer.dtype), gxs, written, left)
 
     def _native(self, value: Any, dtype: str) -> Any:
         if isinstance(value, (np.ndarray, np.generic)):

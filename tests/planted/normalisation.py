@@ -119,3 +119,27 @@ def shifts_in_place(x, axis=-1):
     with torch.no_grad():
         x -= x.amax(axis, keepdim=True)
     return x - torch.log(torch.exp(x).sum(axis, keepdim=True))
+
+
+def moving(x, running_mean, running_var, weight, bias, training, momentum, unbiased, eps=1e-5):
+    """Batch norm that moves its running statistics in place."""
+    axes = (0, *range(2, x.ndim))
+    if training and running_mean is not None:
+        with torch.no_grad():
+            running_mean += momentum * (x.mean(axes) - running_mean)
+            running_var += momentum * (x.var(axes, unbiased=unbiased) - running_var)
+    if training:
+        return F.batch_norm(x, None, None, weight, bias, True, momentum, eps)
+    return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+
+
+@planted("batch_norm", "biased running variance")
+def moves_towards_the_biased(
+    x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
+):
+    return moving(x, running_mean, running_var, weight, bias, training, momentum, unbiased=False, eps=eps)
+
+
+@planted("batch_norm", "momentum the wrong way round")
+def forgets_too_fast(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    return moving(x, running_mean, running_var, weight, bias, training, 1 - momentum, unbiased=True, eps=eps)

@@ -88,6 +88,7 @@ class Mistake:
         says: one sentence: what the result is, and what it should be.
         output: the output with that mistake; None to say that this call would not show it.
         gradient: the wrong gradients with that mistake, by name of input, for a right forward.
+        left: the constants that it leaves behind with that mistake, by name.
     """
 
     name: str
@@ -95,6 +96,12 @@ class Mistake:
     says: str
     output: Callable[[Call], Any] | None = None
     gradient: Callable[[Call], Gradients] | None = None
+    left: Callable[[Call], Gradients] | None = None
+
+    @property
+    def of(self) -> str:
+        """Of what results it is: "output", "gradient" or "left"."""
+        return "output" if self.output is not None else "gradient" if self.gradient is not None else "left"
 
 
 def run(name: str, *xs: Any, **params: Any) -> np.ndarray:

@@ -116,6 +116,16 @@ def _changed(**changes: Any) -> Callable[[Call], np.ndarray]:
     return lambda c: c(**changes)
 
 
+def _moved(c: Call, biased: bool = False, momentum: float | None = None) -> Mapping[str, np.ndarray]:
+    """What training leaves of the running statistics."""
+    if c["running_mean"] is None:
+        return {}
+    x, m = c["x"], c["momentum"] if momentum is None else momentum
+    axes = (0, *range(2, x.ndim))
+    batch = {"running_mean": x.mean(axes), "running_var": x.var(axes, ddof=0 if biased else 1)}
+    return {name: (1 - m) * c[name] + m * new for name, new in batch.items()}
+
+
 def _training(c: Call, value: bool) -> np.ndarray | None:
     if c["running_mean"] is None or bool(c["training"]) == value:
         return None
@@ -261,4 +271,28 @@ MISTAKES = [
         gradient=lambda c: {} if c["weight"] is None else {"x": c.pull(weight=np.ones_like(c["weight"]))["x"]},
     ),
     Mistake("x instead of x̂", ALL, "the gradient of weight is Σ gy x; it is Σ gy x̂", gradient=_of_raw_x),
+    Mistake(
+        "biased running variance",
+        (BATCH,),
+        "running_var moves towards the variance over n; it is that over n − 1",
+        left=lambda c: _moved(c, biased=True),
+    ),
+    Mistake(
+        "momentum the wrong way round",
+        (BATCH,),
+        "the old value is weighted by momentum; it is 1 − momentum",
+        left=lambda c: _moved(c, momentum=1 - c["momentum"]),
+    ),
+    Mistake(
+        "running statistics replaced",
+        (BATCH,),
+        "running statistics are set to those of the batch; they move towards them by momentum",
+        left=lambda c: _moved(c, momentum=1.0),
+    ),
+    Mistake(
+        "running statistics moved in evaluation",
+        (BATCH,),
+        "training=False leaves the running statistics alone",
+        left=lambda c: {} if c["training"] else _moved(c),
+    ),
 ]

@@ -226,7 +226,7 @@ MISTAKES = [
         gradient=lambda c: c.pull(**flag(c, "count_include_pad")),
     ),
     Mistake(
-        "divided by the kernel's size",
+        "not divided",
         ("adaptive_avg_pool2d",),
         "the gradient is not divided by the size of each window",
         gradient=lambda c: {"x": c.pull()["x"] * (c["x"][0, 0].size / c.gy[0, 0].size)},

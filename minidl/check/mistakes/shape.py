@@ -246,7 +246,7 @@ MISTAKES = [
         gradient=lambda c: {"x": c.pull()["x"] * c["x"].size / max(c.gy.size, 1)},
     ),
     Mistake(
-        "pieces not told apart",
+        "order reversed",
         ("split",),
         "the pieces stand in reverse order",
         lambda c: c(x=np.flip(c["x"], c["axis"])) if isinstance(c["sizes"], int) else None,
