@@ -130,6 +130,8 @@ def _of_getitem(key: object) -> str | None:
     if isinstance(key, list) and not key:
         return "an empty list is a floating tensor to PyTorch"
     arrays = [k for k, p in enumerate(parts) if isinstance(p, (np.ndarray, list))]
+    if arrays and any(p is Ellipsis for p in parts[arrays[0] : arrays[-1]]):
+        return "index arrays parted by an ellipsis of no axes are neighbours to PyTorch, not to NumPy"
     if arrays and any(isinstance(p, (int, np.integer)) for p in parts):
         return "an integer beside index arrays is a slice to PyTorch, an index array to NumPy"
     return None
