@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -155,9 +156,10 @@ def test_the_pytest_plugin(mine: Path) -> None:
         "def test_wrong(assert_conforms):\n"
         "    assert_conforms(softmax, 'softmax', backward=diagonal, drawn=3)\n"
     )
+    installed = any(e.name == "minidl_check" for e in importlib.metadata.entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "minidl.check.pytest_plugin"]  # not twice
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "minidl.check.pytest_plugin", "--conform-drawn=7", "-W", "error",
-         "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-q", *plugin, "--conform-drawn=7", "-W", "error", "-p", "no:cacheprovider"],
         cwd=mine,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
