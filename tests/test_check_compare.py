@@ -279,3 +279,19 @@ def test_specified_calls_are_those_of_the_specification_and_fitting_ones() -> No
         n = len(list(case.samples(np.random.default_rng(0))))
         assert len(specified(case)) - n in (0, 1)
         assert all(isinstance(s, Sample) for s in specified(case))
+
+
+def test_cupy_arrays_go_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NumPy in the place of the GPU's module: what the adapter asks of it, both have."""
+    from minidl.check.frameworks import arrays
+    from minidl.device import Device
+
+    monkeypatch.setattr(arrays, "get_device", lambda name: Device(name, np))
+    cupy = arrays.CuPy()
+    assert cupy.name == "cupy" and not cupy.autograd
+    there = cupy.asarray(np.arange(3.0), "float32")
+    assert there.dtype == np.float32 and cupy.floating(there) == "float32"
+    np.testing.assert_array_equal(cupy.numpy(there), [0, 1, 2])
+    np.testing.assert_array_equal(cupy.joined([there, there], 0), [0, 1, 2, 0, 2, 4])
+    with pytest.raises(ValueError, match="cupy has no bfloat16"):
+        cupy.asarray(np.ones(2), "bfloat16")

@@ -161,8 +161,7 @@ def test_without_a_name_it_says_where_it_is_wrong() -> None:
     ],
 )
 def test_an_exponential_that_overflows_is_named(fn, op: str) -> None:
-    with np.errstate(all="ignore"):
-        verdict = compare(fn, op, drawn=5)
+    verdict = compare(fn, op, drawn=5)
     assert verdict.diagnosis.name == "exponential overflows"
     assert "for inputs of 2000" in verdict.reason
 

@@ -156,7 +156,7 @@ def imported(target: str) -> Callable[..., Any]:
         found: Any = _module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # of somebody's module, whatever it is
+    except (Exception, SystemExit) as error:  # of somebody's module, whatever it is
         what = (str(error).splitlines() or [""])[0]
         raise ConfigError(f"check: cannot import {target}: {type(error).__name__}: {what}") from error
     finally:

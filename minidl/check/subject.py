@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,7 +139,8 @@ class Subject:
         """
         self._place(sample)
         names = input_names(self.case, len(sample.inputs))
-        with self.framework.setting():
+        with self.framework.setting(), warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # of an overflow, say, which the result shows; or made errors by pytest
             native = [None if x is None else self.framework.asarray(x, dtype) for x in sample.inputs]
             params = {k: self._native(v, dtype) for k, v in sample.params.items()}
             before = [None if x is None else self.framework.numpy(x).copy() for x in native]
