@@ -238,7 +238,7 @@ def _profile(document: Document) -> list[Table | str]:
         ]
         parts += [
             f"{result['case']['text']}: {_ms(total)} ms a step, mean of {result['steps']}; "
-            "rest: Python between the ops.",
+            "rest: Python between the ops, and sums of gradients that meet.",
             Table(["op", "calls", "forward ms", "backward ms", "of the step"], rows, left=1),
             Table(["heaviest", "inputs", "calls", "forward ms", "backward ms"], heaviest),
         ]
