@@ -30,8 +30,8 @@ GOALS = {
     "resnet18-64px-train": {"torch": 1.1},
     **{f"gaussian-{name}": {"torch": 0.7} for name in ("filter", "filter-channels", "pool2x2", "pool3x3")},
 }
-TURN = 0.25  # seconds
-SLOW = ("chainer", "mygrad")  # in the headline they run the training step of ResNet-20 alone
+TURN = 0.2  # seconds
+SLOW = {"chainer", "mygrad"}  # in the headline they run the training step of ResNet-20 alone
 PICTURES: dict[str, Callable[[Document, Path], bool]] = {"steps": draw_roofline, "scaling": draw_scaling}
 
 
@@ -131,18 +131,21 @@ def _document(args: argparse.Namespace, session: Session) -> Document:
 
 
 def _results(args: argparse.Namespace, chosen: list[Case], session: Session) -> Iterable[dict[str, Any]]:
+    seconds = args.seconds - session.age
     if args.what == "headline":
-        return measure.times(session, chosen, args.rounds, args.seconds, tell, dict.fromkeys(SLOW, "resnet20-train"))
+        return measure.times(
+            session, chosen, args.rounds, seconds, tell, dict.fromkeys(session.pythons.keys() & SLOW, "resnet20-train")
+        )
     if args.what == "overhead":
         model, batch = ("resnet8", 4) if args.quick else ("resnet20", 128)
-        return measure.overhead(session, model, batch, args.rounds, args.seconds, tell)
+        return measure.overhead(session, model, batch, args.rounds, seconds, tell)
     if args.what == "memory":
         return measure.memory(session, chosen, args.steps, tell)
     if args.what == "profile":
         return (profile(case, args.steps, args.threads) for case in chosen)
     if args.what == "scaling":
-        return measure.scaling(session, args.quick, args.rounds, args.seconds, tell)
-    return measure.times(session, chosen, args.rounds, args.seconds, tell)
+        return measure.scaling(session, args.quick, args.rounds, seconds, tell)
+    return measure.times(session, chosen, args.rounds, seconds, tell)
 
 
 def tell(text: str) -> None:

@@ -18,12 +18,12 @@ import minidl
 from minidl.bench import machine
 from minidl.bench.cases import Case
 from minidl.bench.peers import OURS
+from minidl.bench.worker import LONG
 from minidl.errors import UserError
 
 __all__ = ["QUIET", "Entry", "PeerError", "Process", "Turn"]
 
 QUIET = 0.05  # share of the cores' time that others may have in a turn that counts
-LONG = 1.0  # seconds; a longer run needs no run before it that is not counted
 CAN_PAUSE = hasattr(signal, "SIGSTOP")
 SOURCE = str(Path(minidl.__file__).resolve().parent.parent)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +37,7 @@ class Session:
         self.missing: dict[str, str] = {}
         self._processes: dict[tuple[str, int], Process] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="minidl-bench-")
-        self._written = 0
+        self._written, self._began = 0, time.perf_counter()
 
     def __enter__(self) -> Session:
         return self
@@ -45,6 +46,11 @@ class Session:
         for process in self._processes.values():
             process.close()
         self._folder.cleanup()
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was made."""
+        return time.perf_counter() - self._began
 
     def process(self, peer: str, threads: int | None = None) -> Process:
         """The worker of a framework.
