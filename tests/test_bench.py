@@ -36,7 +36,15 @@ KERNELS = {case.name: case for case in cases.kernels()}
 CHOSEN = [
     *("conv3x3-16c-32px-s2", "conv1x1-64c-16px-s2", "depthwise3x3-64c-32px-s2", "grouped3x3-128c-16px"),
     *("relu-16c-32px", "batchnorm-64c-8px", "batchnorm-relu-16c-32px:forward", "maxpool3x3-64c-32px"),
-    *("avgpool2x2-32c-32px", "gaussian-pool2x2", "gaussian-pool3x3", "maxent-pool2x2", "gaussian-filter"),
+    *(
+        "avgpool2x2-32c-32px",
+        "gaussian-pool2x2",
+        "gaussian-pool3x3",
+        "gaussian-pool2x2-exact",
+        "gaussian-pool3x3-exact",
+        "maxent-pool2x2",
+        "gaussian-filter",
+    ),
     *("gaussian-filter-channels", "cross-entropy-10", "sgd-resnet18"),
 ]
 NETS = [

@@ -146,11 +146,15 @@ CONVOLUTIONS: tuple[tuple[str, Shape, int, int, int, int], ...] = (
 
 
 def pool_case(op: str, name: str, x: Shape, k: int, stride: int, padding: int = 0, *, backward: bool = True) -> Case:
-    """A pooling; Gaussian and maximum-entropy pooling have a second input, one number a sample and channel."""
+    """A pooling; Gaussian and maximum-entropy pooling have a second input, one number a sample and channel.
+
+    For "gaussian_pool" others may take the variance as mean(x²) − μ²; for "gaussian_pool_exact" they must subtract μ
+    first, as ours does for both.
+    """
     n, c, h, w = x
     output = (n, c, (h + 2 * padding - k) // stride + 1, (w + 2 * padding - k) // stride + 1)
-    law = {"gaussian_pool": "eta", "maxent_pool": "lam"}.get(op)
-    a_tap = {"max_pool": (1, 1), "avg_pool": (1, 1), "gaussian_pool": (4, 4), "maxent_pool": (8, 8)}[op]
+    law = {"gaussian_pool": "eta", "gaussian_pool_exact": "eta", "maxent_pool": "lam"}.get(op)
+    a_tap = {"max_pool": (1, 1), "avg_pool": (1, 1), "maxent_pool": (8, 8)}.get(op, (4, 4))
     return op_case(
         name,
         op,
@@ -189,8 +193,9 @@ def _others(backward: bool) -> Iterator[Case]:
         yield op_case(name, op, "×".join(map(str, x)), shapes, x, flops=flops, backward=backward)
     yield pool_case("max_pool", "maxpool3x3-64c-32px", (64, 64, 32, 32), 3, 2, 1, backward=backward)
     yield pool_case("avg_pool", "avgpool2x2-32c-32px", (128, 32, 32, 32), 2, 2, backward=backward)
-    yield pool_case("gaussian_pool", "gaussian-pool2x2", (128, 32, 32, 32), 2, 2, backward=backward)
-    yield pool_case("gaussian_pool", "gaussian-pool3x3", (64, 64, 32, 32), 3, 2, 1, backward=backward)
+    for op, ending in (("gaussian_pool", ""), ("gaussian_pool_exact", "-exact")):
+        yield pool_case(op, f"gaussian-pool2x2{ending}", (128, 32, 32, 32), 2, 2, backward=backward)
+        yield pool_case(op, f"gaussian-pool3x3{ending}", (64, 64, 32, 32), 3, 2, 1, backward=backward)
     yield pool_case("maxent_pool", "maxent-pool2x2", (128, 32, 32, 32), 2, 2, backward=backward)
     yield filter_case("gaussian-filter", (128, 16, 32, 32), 6, backward=backward)
     yield filter_case("gaussian-filter-channels", (64, 64, 16, 16), 6, sigmas=64, backward=backward)
@@ -253,7 +258,8 @@ def priors(model: str = "resnet20", batch: int = 128) -> list[Case]:
 def headline() -> list[Case]:
     """The claims of the project: what comes last may use the time that the others left."""
     known = {case.name: case for case in [*kernels(), *plain()]}
-    names = ("gaussian-filter", "gaussian-filter-channels", "gaussian-pool2x2", "gaussian-pool3x3")
+    pools = [f"gaussian-pool{size}{ending}" for size in ("2x2", "3x3") for ending in ("", "-exact")]
+    names = ("gaussian-filter", "gaussian-filter-channels", *pools)
     return [known[n] for n in (*names, "resnet20-infer", "resnet18-64px-train", "resnet20-train")]
 
 

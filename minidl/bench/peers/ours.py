@@ -123,6 +123,8 @@ class Minidl(Eager):
     def gaussian_pool(self, x: Tensor, eta: Tensor, kernel_size: int, stride: int, padding: int) -> Tensor:
         return ops.gaussian_pool2d(x, eta, kernel_size, stride, padding)
 
+    gaussian_pool_exact = gaussian_pool
+
     def maxent_pool(self, x: Tensor, lam: Tensor, kernel_size: int, stride: int, padding: int) -> Tensor:
         return ops.maxent_pool2d(x, lam, kernel_size, stride, padding)
 

@@ -23,7 +23,7 @@ class Torch(Eager):
     """PyTorch on the CPU, its optimiser in the fused form."""
 
     provides: ClassVar[frozenset[str]] = frozenset(
-        {"gaussian_pool", "maxent_pool", "gaussian_filter", "separable", "composed", "root"}
+        {"gaussian_pool", "gaussian_pool_exact", "maxent_pool", "gaussian_filter", "separable", "composed", "root"}
     )
 
     def __init__(self, threads: int) -> None:
@@ -123,6 +123,21 @@ class Torch(Eager):
         mean = self.avg_pool(x, kernel_size, stride, padding)
         variance = self.avg_pool(x * x, kernel_size, stride, padding) - mean * mean
         return mean + eta * self.torch.sqrt(self.torch.clamp(variance, min=EPS))
+
+    def gaussian_pool_exact(self, x: Any, eta: Any, kernel_size: int, stride: int, padding: int) -> Any:
+        """μ + η s with v = mean((x − μ)²), a tap of the windows at a time."""
+        k, mean = kernel_size, self.avg_pool(x, kernel_size, stride, padding)
+        inside = self.torch.ones_like(x[:1, :1])
+        if padding:
+            x, inside = (self.F.pad(a, [padding] * 4) for a in (x, inside))
+        rows, columns = (stride * (length - 1) + 1 for length in mean.shape[2:])
+        total: Any = 0.0
+        count: Any = 0.0
+        for i, j in np.ndindex(k, k):
+            at = (..., slice(i, i + rows, stride), slice(j, j + columns, stride))
+            square = self.torch.square(x[at] - mean)
+            total, count = total + (square * inside[at] if padding else square), count + inside[at]
+        return mean + eta * self.torch.sqrt(self.torch.clamp(total / count, min=EPS))
 
     def maxent_pool(self, x: Any, lam: Any, kernel_size: int, stride: int, padding: int) -> Any:
         if padding:
