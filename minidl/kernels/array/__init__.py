@@ -3,5 +3,6 @@
 from minidl.kernels.array.conv import *  # noqa: F403
 from minidl.kernels.array.elementwise import *  # noqa: F403
 from minidl.kernels.array.norm import *  # noqa: F403
+from minidl.kernels.array.optim import *  # noqa: F403
 from minidl.kernels.array.separable import *  # noqa: F403
 from minidl.kernels.array.window import *  # noqa: F403
