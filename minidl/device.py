@@ -6,7 +6,10 @@ writes `xp.exp(x)`.  CuPy is imported only when a GPU is asked for by name.
 
 from __future__ import annotations
 
+import re
 import sys
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -35,6 +38,42 @@ class Device:
         if self.name == "cpu":
             return asnumpy(array)
         return self.xp.asarray(array)
+
+    def ahead(self, batches: Iterator[tuple[np.ndarray, np.ndarray]], depth: int = 2) -> Iterator[tuple[Array, Any]]:
+        """Batches whose images are on this device, copied there while earlier ones are computed with.
+
+        Args:
+            batches: (images, labels) in NumPy's memory.  Labels stay there: checking them is then no wait.
+            depth: batches copied ahead on a GPU, >= 0.
+
+        Returns:
+            The same batches in the same order; `batches` itself on the CPU, where nothing is copied.
+        """
+        return batches if self.name == "cpu" else _copied_ahead(self.xp, batches, depth)
+
+    def limit_memory(self, limit: str) -> None:
+        """Let arrays take no more of the GPU's memory than `limit`; nothing on the CPU.
+
+        What is beyond raises MemoryError, as NumPy does, and leaves the rest of the card to others.
+
+        Args:
+            limit: a share of the card, as "0.9", or bytes, as "4GB" or "512MiB"; see `memory_limit`.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        kind, value = memory_limit(limit)
+        if self.name == "gpu":
+            self.xp.get_default_memory_pool().set_limit(**{kind: value})
+
+    def memory(self) -> int:
+        """Bytes that arrays take on the GPU now; 0 on the CPU."""
+        return 0 if self.name == "cpu" else int(self.xp.get_default_memory_pool().used_bytes())
+
+    def synchronize(self) -> None:
+        """Wait until everything asked of the device is done."""
+        if self.name == "gpu":
+            self.xp.cuda.get_current_stream().synchronize()
 
     def __str__(self) -> str:
         return self.name
@@ -71,21 +110,97 @@ def _import_cupy() -> ModuleType:
     """CuPy with at least one usable card, or a `DeviceError` naming what is missing."""
     try:
         import cupy
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise DeviceError(
             "device 'gpu': CuPy is not installed; pip install 'minidl[gpu-cuda13]' (or [gpu-cuda12])"
         ) from error
+    except ImportError as error:
+        raise DeviceError(f"device 'gpu': CuPy is installed, but cannot be loaded: {_one_line(error)}") from error
     if int(cupy.__version__.split(".")[0]) < 14:
         raise DeviceError(f"device 'gpu': CuPy must be >= 14, got {cupy.__version__}; pip install -U it")
     try:
         cards = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise DeviceError(
-            f"device 'gpu': the CUDA driver does not answer ({error}); install NVIDIA's driver"
+            f"device 'gpu': NVIDIA's driver is missing or too old for this CuPy ({_one_line(error)}); "
+            "see nvidia-smi: install or renew the driver, or take the wheel for an older CUDA: minidl[gpu-cuda12]"
         ) from error
     if cards == 0:
-        raise DeviceError("device 'gpu': the driver is there but sees no card; check nvidia-smi")
+        raise DeviceError("device 'gpu': the driver is there but sees no card; see nvidia-smi and CUDA_VISIBLE_DEVICES")
+    try:
+        ones = cupy.ones((2, 2), np.float32)
+        (ones @ ones)[0, 0].item()  # allocates, compiles a kernel, asks cuBLAS
+    except Exception as error:  # of whichever library does not work: all that can be said is what it says
+        raise DeviceError(
+            f"device 'gpu': the card is there, but computes nothing ({_one_line(error)}); "
+            "CUDA's own libraries come with: pip install 'minidl[gpu-cuda13]' (or [gpu-cuda12])"
+        ) from error
     return cupy
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def memory_limit(text: str) -> tuple[str, float]:
+    """What `Device.limit_memory` is given: ("fraction", a share of the card) or ("size", bytes).
+
+    Raises:
+        ValueError: it is neither.
+
+    Example:
+        >>> memory_limit("0.5"), memory_limit("4GB"), memory_limit("512 MiB")
+        (('fraction', 0.5), ('size', 4000000000), ('size', 536870912))
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+) *([kMGT]i?)?(B?)", text.strip())
+    if found is not None:
+        number, prefix, unit = float(found[1]), found[2] or "", found[3]
+        if not (prefix or unit) and 0 < number <= 1:
+            return "fraction", number
+        size = int(number * (1024 if prefix.endswith("i") else 1000) ** (" kMGT".index(prefix[0]) if prefix else 0))
+        if (prefix or unit or number.is_integer()) and size >= 1:
+            return "size", size
+    raise ValueError(f"must be a share of the card as 0.9, or bytes as 4GB or 512MiB, got {text!r}")
+
+
+def _copied_ahead(
+    xp: ModuleType, batches: Iterator[tuple[np.ndarray, np.ndarray]], depth: int
+) -> Iterator[tuple[Array, np.ndarray]]:
+    """Batches on the GPU, copied on a stream of their own.
+
+        host      pinned ← images        only memory that is pinned can be copied in the background
+        copies    wait for what is asked of `compute` by now: it may be using the memory that images get;
+                  images ← pinned
+        compute   waits for that copy when the batch is given out, `depth` batches later
+
+    The streams wait, the host never does; pinned memory is kept until its copy is over.
+    """
+    compute, copies = xp.cuda.get_current_stream(), xp.cuda.Stream(non_blocking=True)
+    waiting: deque[tuple[Array, np.ndarray, Any]] = deque()
+    pinned: list[tuple[Any, Any]] = []
+
+    def given_out() -> tuple[Array, np.ndarray]:
+        images, labels, copied = waiting.popleft()
+        compute.wait_event(copied)
+        return images, labels
+
+    try:
+        for images, labels in batches:
+            target = xp.empty(images.shape, images.dtype)
+            copies.wait_event(compute.record(xp.cuda.Event(disable_timing=True)))
+            memory = xp.cuda.alloc_pinned_memory(images.nbytes)
+            host = np.frombuffer(memory, images.dtype, images.size).reshape(images.shape)
+            host[...] = images
+            target.set(host, stream=copies)
+            copied = copies.record(xp.cuda.Event(disable_timing=True))
+            pinned = [kept for kept in pinned if not kept[0].done] + [(copied, memory)]
+            waiting.append((target, labels, copied))
+            if len(waiting) > depth:
+                yield given_out()
+        while waiting:
+            yield given_out()
+    finally:  # after an error or a `break` as well: memory must not be reused while it is copied to
+        copies.synchronize()
 
 
 def get_array_module(*arrays: Any) -> ModuleType:

@@ -83,6 +83,7 @@ def build(config: Config) -> Training:
         UserError: the data cannot be had, the device is missing, or the batch is larger than the data.
     """
     device = get_device(config.device)
+    device.limit_memory(config.gpu_memory)
     train_set, test_set = datasets(config)
     train_loader, test_loader = loaders(config, train_set, test_set)
     model = plain_network(config, train_set.num_classes)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from minidl.device import memory_limit
 from minidl.errors import ConfigError
 
 Rule = Callable[[Any], str | None]  # what is wrong with a value ("must be > 0"), or None
@@ -48,6 +49,15 @@ def number(low: float, high: float = math.inf, *, open_low: bool = False) -> Rul
         return None if inside and math.isfinite(value) else f"must be a finite number {interval}"
 
     return rule
+
+
+def memory(value: str) -> str | None:
+    """A share of a card's memory, or bytes."""
+    try:
+        memory_limit(value)
+    except ValueError as error:
+        return str(error).rpartition(", got")[0]
+    return None
 
 
 def share(value: float) -> str | None:
@@ -231,7 +241,12 @@ class Config:
     many_shot: int = option(100, "long tail", "classes with more training images are many-shot", at_least(1))
     few_shot: int = option(20, "long tail", "classes with fewer training images are few-shot", at_least(1))
 
-    device: str = option("cpu", "machine", "where to compute", OneOf(lambda: ("cpu", "gpu")), resume="noted")
+    device: str = option(
+        "cpu", "machine", "where to compute; gpu needs CuPy, see docs/gpu.md", OneOf(lambda: ("cpu", "gpu")), "noted"
+    )
+    gpu_memory: str = option(
+        "0.9", "machine", "most of the card's memory to take: a share, or bytes as 4GB", memory, resume="free"
+    )
     threads: int | None = option(
         None, "machine", "default: MINIDL_THREADS, or every core; results do not depend on it", between(1, 256), "free"
     )

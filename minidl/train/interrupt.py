@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from minidl.train.build import Training
-from minidl.train.loop import Hook
+from minidl.train.loop import Hook, read
 
 
 class Interrupted(Exception):
@@ -56,6 +56,7 @@ class StopRequest(Hook):
     def on_step(self, run: Training) -> None:
         """Raise `Interrupted` if a signal has come."""
         if self.number is not None:
+            read(run)
             raise Interrupted(self.number)
 
     def on_test_step(self, run: Training, seen: int) -> None:

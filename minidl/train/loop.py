@@ -7,7 +7,8 @@
         one row of the history                                                                     finish_epoch
 
 Where training stands is in `run.position` after every step, so that it can stop after any of them and go on
-as if it had not.
+as if it had not.  On a GPU a step is only asked for: nothing waits for its results until `read` does, every
+--log-every steps and at the end of an epoch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from minidl.errors import UserError
 from minidl.train import stages
 from minidl.train.build import Training
 from minidl.train.long_tail import accuracies
+
+
+READ_EVERY = 50  # steps on a GPU between two looks at the loss, where --log-every does not say
 
 
 class Hook:
@@ -62,28 +66,47 @@ def train_epoch(run: Training, hooks: Sequence[Hook] = ()) -> None:
     run.model.eval()
     run.trained.train()  # the whole model, but for a second stage
     at, began = run.position, time.perf_counter()
-    for x, labels in run.train_loader.epoch(at.epoch, start=at.step):
-        loss, correct = train_step(run, x, labels)
+    for x, labels in run.device.ahead(run.train_loader.epoch(at.epoch, start=at.step)):
+        at.count(*train_step(run, x, labels), len(labels))
+        if at.step % read_every(run) == 0 or at.step == run.steps_per_epoch:
+            read(run)
         now = time.perf_counter()
-        at.count(loss, correct, len(labels), now - began)
-        began = now
+        at.seconds, began = at.seconds + now - began, now
         for hook in hooks:
             hook.on_step(run)
 
 
-def train_step(run: Training, x: Array, labels: Array) -> tuple[float, int]:
-    """One update from one batch; its loss and how many predictions were right, both before the update."""
+def train_step(run: Training, x: Array, labels: np.ndarray) -> tuple[Array, Array]:
+    """One update from one batch; its loss and how many predictions were right, before the update and not waited for.
+
+    Args:
+        run: what is trained.
+        x: images on the device.
+        labels: in NumPy's memory, where they can be checked without a wait.
+    """
     run.optimizer.lr = run.schedule(run.steps_done)
-    x, labels = run.device.asarray(x), run.device.asarray(labels)
     logits = answer(run, x)
     loss = run.loss(logits, labels)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise Diverged(_diverged(run, value))
     run.optimizer.zero_grad()
     loss.backward()
     run.optimizer.step()
-    return value, int((logits.data.argmax(axis=1) == labels).sum())
+    return loss.data, (logits.data.argmax(axis=1) == run.device.asarray(labels)).sum()
+
+
+def read_every(run: Training) -> int:
+    """Steps between two looks at the loss: a look is free on the CPU, and a wait on a GPU."""
+    return 1 if run.device.name == "cpu" else run.config.log_every or READ_EVERY
+
+
+def read(run: Training) -> None:
+    """Wait for the sums in `run.position`, and make numbers of them.
+
+    Raises:
+        Diverged: the loss was infinite or NaN in a step since they were last read.
+    """
+    first, last = run.position.read()
+    if not math.isfinite(run.position.loss_sum):
+        raise Diverged(_diverged(run, run.position.loss_sum, first, last))
 
 
 def answer(run: Training, x: Array) -> Tensor:
@@ -97,24 +120,26 @@ def answer(run: Training, x: Array) -> Tensor:
     except ValueError as error:
         if all(np.isfinite(asnumpy(p.data)).all() for p in run.model.parameters()):
             raise
-        raise Diverged(_diverged(run, math.nan)) from error
+        first, step = run.position.read_step + 1, run.position.step + 1
+        raise Diverged(_diverged(run, math.nan, first, step)) from error
 
 
 @no_grad()
 def evaluate(run: Training, hooks: Sequence[Hook] = ()) -> dict[str, float]:
     """Mean loss and accuracy on the test images, in all and by shots, and the seconds it took."""
     run.model.eval()
-    predicted, loss_sum, seen, began = [], 0.0, 0, time.perf_counter()
-    for x, labels in run.test_loader.epoch(0):
-        x, labels = run.device.asarray(x), run.device.asarray(labels)
+    predicted: list[Array] = []
+    loss_sum: float | Array = 0.0
+    seen, began = 0, time.perf_counter()
+    for x, labels in run.device.ahead(run.test_loader.epoch(0)):
         logits = answer(run, x)
-        loss_sum += run.test_loss(logits, labels).item() * len(labels)
-        predicted.append(asnumpy(logits.data.argmax(axis=1)))
+        loss_sum = loss_sum + run.test_loss(logits, labels).data.astype(np.float64) * len(labels)
+        predicted.append(logits.data.argmax(axis=1))
         seen += len(labels)
         for hook in hooks:
             hook.on_test_step(run, seen)
+    loss_sum, answers, labels = float(loss_sum), np.concatenate([asnumpy(p) for p in predicted]), run.test_set.labels
     seconds = round(time.perf_counter() - began, 3)
-    answers, labels = np.concatenate(predicted), run.test_set.labels
     accuracy = {"test_accuracy": int((answers == labels).sum()) / seen, **accuracies(answers, labels, run.shots)}
     return {"test_loss": loss_sum / seen, **accuracy, "test_seconds": seconds}
 
@@ -136,11 +161,11 @@ def finish_epoch(run: Training, test: dict[str, float]) -> dict[str, float]:
     return row
 
 
-def _diverged(run: Training, value: float) -> str:
-    at = run.position
+def _diverged(run: Training, value: float, first: int, last: int) -> str:
     calmer = "" if run.config.warmup_epochs else ", or --warmup-epochs 1"
-    step = min(at.step + 1, run.steps_per_epoch)  # on test images all steps are done
+    first, last = (min(step, run.steps_per_epoch) for step in (first, last))  # on test images all steps are done
+    steps = f"step {last}" if first == last else f"steps {first} to {last}"
     return (
-        f"the loss became {value} in epoch {at.epoch + 1}, step {step}, at a learning rate of "
+        f"the loss became {value} in epoch {run.position.epoch + 1}, {steps}, at a learning rate of "
         f"{run.optimizer.lr:.3g}; try --lr {run.config.lr / 10:g}{calmer}"
     )

@@ -1,4 +1,8 @@
-"""Where training stands: with the arrays of the model and the optimiser, all that a resumed run needs."""
+"""Where training stands: with the arrays of the model and the optimiser, all that a resumed run needs.
+
+The sums over an epoch stay where they are computed.  To look at one is to wait for every step before, which a GPU
+would spend idle, so `read` is called now and then, and `count` after every step.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
+from minidl.device import Array
 from minidl.errors import CheckpointError
 
 
@@ -18,8 +25,8 @@ class Position:
         stage: 1, or 2 in which the classifier is trained alone; see `train.stages`.
         epoch: epochs finished, of both.
         step: steps done of the current one.
-        loss_sum: of every image's loss, before each step's update.
-        correct: predictions that were right.
+        loss_sum: of every image's loss, before each step's update; on the device until it is read.
+        correct: predictions that were right; likewise.
         seen: images.
         seconds: spent on them.
         history: a row for each finished epoch, as `metrics.csv` shows it.
@@ -28,25 +35,33 @@ class Position:
     stage: int = 1
     epoch: int = 0
     step: int = 0
-    loss_sum: float = 0.0
-    correct: int = 0
+    loss_sum: float | Array = 0.0
+    correct: int | Array = 0
     seen: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def count(self, loss: float, correct: int, images: int, seconds: float) -> None:
-        """One step more."""
+    def __post_init__(self) -> None:
+        self.read_step = self.step  # the step at which the sums were last read
+
+    def count(self, loss: Array, correct: Array, images: int) -> None:
+        """One step more: its mean loss and right predictions, arrays of shape () that are not looked at."""
         self.step += 1
-        self.loss_sum += loss * images
-        self.correct += correct
+        self.loss_sum = self.loss_sum + loss.astype(np.float64) * images
+        self.correct = self.correct + correct
         self.seen += images
-        self.seconds += seconds
+
+    def read(self) -> tuple[int, int]:
+        """Make numbers of the sums, waiting for them; returns the first and the last step that are new in them."""
+        steps = min(self.read_step + 1, self.step), self.step
+        self.loss_sum, self.correct, self.read_step = float(self.loss_sum), int(self.correct), self.step
+        return steps
 
     def next_epoch(self, row: dict[str, float]) -> None:
         """The start of the next epoch, `row` having been this one's."""
         self.history.append(row)
         self.epoch += 1
-        self.step, self.loss_sum, self.correct, self.seen, self.seconds = 0, 0.0, 0, 0, 0.0
+        self.step, self.loss_sum, self.correct, self.seen, self.seconds, self.read_step = 0, 0.0, 0, 0, 0.0, 0
 
     @property
     def best(self) -> dict[str, float]:
@@ -60,6 +75,7 @@ class Position:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able; the history as a table, which keeps the order of its columns."""
+        self.read()
         rows = [[row.get(name) for name in self.columns] for row in self.history]
         return {**asdict(self), "history": {"columns": self.columns, "rows": rows}}
 

@@ -9,7 +9,7 @@ import time
 from tqdm import tqdm
 
 from minidl.train.build import Training
-from minidl.train.loop import Hook
+from minidl.train.loop import Hook, read
 
 HEADER = "epoch  train: loss      acc  test: loss      acc        lr  images/s    time    left"
 BAR = "{desc} |{bar:8}| {n_fmt}/{total_fmt}{postfix}"  # fits 80 columns with all its numbers
@@ -35,6 +35,7 @@ class Display(Hook):
         at = run.position
         if not (at.step % self.log_every == 0 if self.log_every else self._time_to_speak()):
             return
+        read(run)
         numbers = (
             f"loss {at.loss_sum / at.seen:.4f} acc {at.correct / at.seen:.1%} "
             f"{at.seen / at.seconds:,.0f} images/s left {duration(self._left(run, at.seen / at.seconds))}"
