@@ -7,10 +7,11 @@ import re
 import numpy as np
 
 from minidl.check.spec.case import ErrorCase, Kink, OpCase
-from minidl.check.truth import difference, forward, leaves
+from minidl.check.truth import difference, fetched, forward, leaves, placed
+from minidl.device import CPU, Device
 
 
-def kink_violations(case: OpCase, kink: Kink) -> list[str]:
+def kink_violations(case: OpCase, kink: Kink, device: Device = CPU) -> list[str]:
     """What is wrong with output and gradients at a kink, in both precisions; empty if nothing is.
 
     Example:
@@ -22,21 +23,21 @@ def kink_violations(case: OpCase, kink: Kink) -> list[str]:
     reference = np.asarray(case.reference(*kink.sample.inputs, **kink.sample.params))
     for dtype in (np.float32, np.float64):
         inputs = [None if x is None else x.astype(dtype) for x in kink.sample.inputs]
-        xs = leaves(inputs, [i for i in range(len(inputs)) if i not in case.constants])
-        y = case.op(*xs, **kink.sample.params)
+        xs = leaves(inputs, [i for i in range(len(inputs)) if i not in case.constants], device)
+        y = case.op(*xs, **placed(kink.sample.params, device))
         bound = np.abs(reference) * 8 * np.finfo(dtype).eps  # inputs at a kink are few and simple
-        if (line := difference(y.data, reference, bound, dtype)) is not None:
+        if (line := difference(fetched(y.data, device), reference, bound, dtype)) is not None:
             found.append(f"{case.name} at {kink.where}: the output {line}")
-        y.backward(np.ones_like(y.data))
+        y.backward(device.xp.ones_like(y.data))
         for i, (x, expected) in enumerate(zip(xs, kink.gradients, strict=True)):
             if x is not None and expected is not None:
-                line = difference(x.grad, np.asarray(expected), np.zeros(x.shape), dtype)
+                line = difference(fetched(x.grad, device), np.asarray(expected), np.zeros(x.shape), dtype)
                 if line is not None:
                     found.append(f"{case.name} at {kink.where}: the gradient of input {i} {line}")
     return found
 
 
-def error_violations(case: OpCase, error: ErrorCase) -> list[str]:
+def error_violations(case: OpCase, error: ErrorCase, device: Device = CPU) -> list[str]:
     """What is wrong with how a call is refused: not at all, by another exception, in other words, or in two lines.
 
     Example:
@@ -46,7 +47,7 @@ def error_violations(case: OpCase, error: ErrorCase) -> list[str]:
     """
     call = f"{case.name}({error.sample})"
     try:
-        forward(case, error.sample.inputs, error.sample.params)
+        forward(case, error.sample.inputs, error.sample.params, device)
     except error.exception as caught:
         if type(caught) is not error.exception:
             return [f"{call}: raises {type(caught).__name__}, not {error.exception.__name__}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,40 +14,65 @@ from minidl.autograd import Tensor, no_grad
 from minidl.check.bounds import gamma, roundings
 from minidl.check.derivative import STEP, complex_step, richardson
 from minidl.check.spec.case import OpCase, Sample
+from minidl.device import CPU, Array, Device, asnumpy
 
 Arrays = Sequence[np.ndarray | None]
 
 
-def forward(case: OpCase, inputs: Arrays, params: Mapping[str, Any]) -> np.ndarray:
-    """The op's output for these arrays, nothing recorded."""
+def forward(case: OpCase, inputs: Arrays, params: Mapping[str, Any], device: Device = CPU) -> np.ndarray:
+    """The op's output for these arrays on `device`, nothing recorded."""
     with no_grad():
-        return case.op(*[None if x is None else Tensor(x) for x in inputs], **params).data
+        return fetched(case.op(*leaves(inputs, (), device), **placed(params, device)).data, device)
 
 
-def leaves(inputs: Arrays, wanted: Sequence[int]) -> list[Tensor | None]:
-    """A Tensor for each array, requiring a gradient where its index is `wanted`."""
-    return [None if x is None else Tensor(x, requires_grad=i in wanted) for i, x in enumerate(inputs)]
+def leaves(inputs: Arrays, wanted: Sequence[int], device: Device = CPU) -> list[Tensor | None]:
+    """A Tensor on `device` for each array, requiring a gradient where its index is `wanted`."""
+    return [None if x is None else Tensor(device.asarray(x), requires_grad=i in wanted) for i, x in enumerate(inputs)]
+
+
+def placed(params: Mapping[str, Any], device: Device) -> dict[str, Any]:
+    """`params` for an op on `device`: numbers go there; labels, indices and masks stay where they can be checked."""
+    return {k: device.asarray(v) if isinstance(v, np.ndarray) and v.dtype.kind == "f" else v for k, v in params.items()}
+
+
+def fetched(array: Array, device: Device) -> Any:
+    """A result, or None, in NumPy's memory.
+
+    Raises:
+        TypeError: it is not on `device`.
+    """
+    if device.xp is np or array is None:
+        return array
+    if not isinstance(array, device.xp.ndarray):
+        raise TypeError(f"a result on {device} must be an array there, got {type(array).__module__} {array!r:.60}")
+    return asnumpy(array)
 
 
 def pull_back(
-    case: OpCase, inputs: Arrays, params: Mapping[str, Any], gy: np.ndarray, wanted: Sequence[int]
+    case: OpCase,
+    inputs: Arrays,
+    params: Mapping[str, Any],
+    gy: np.ndarray,
+    wanted: Sequence[int],
+    device: Device = CPU,
 ) -> tuple[Tensor, list[np.ndarray | None]]:
-    """The op's output, and its gradient for cotangent `gy` of the inputs whose indices are `wanted`."""
-    xs = leaves(inputs, wanted)
-    y = case.op(*xs, **params)
+    """The op's output on `device`, and its gradient for cotangent `gy` of the inputs whose indices are `wanted`."""
+    xs = leaves(inputs, wanted, device)
+    y = case.op(*xs, **placed(params, device))
     if wanted:
-        y.backward(gy.astype(y.dtype, copy=False))
-    return y, [None if x is None else x.grad for x in xs]
+        y.backward(device.asarray(gy.astype(y.dtype, copy=False)))
+    return y, [None if x is None else fetched(x.grad, device) for x in xs]
 
 
 class Truth:
     """Output, Jacobians and rounding bounds of one call.
 
     The output is the reference's loops.  The Jacobians are derivatives of the op's own forward, which is held
-    to that output; so they say what backward must return for any cotangent.
+    to that output; so they say what backward must return for any cotangent.  All of it is computed on the CPU.
 
     Attributes:
         case, sample: the call.
+        device: where the op runs that is held to it.
         y: what the reference returns.
         wanted: indices of the inputs that have a gradient.
         gy: a random cotangent.  One of ones would pass a softmax whose backward returns zeros.
@@ -61,14 +87,37 @@ class Truth:
 
     def __init__(self, case: OpCase, sample: Sample) -> None:
         inputs = tuple(None if x is None else np.asarray(x) for x in sample.inputs)  # a Generator draws scalars
-        self.case, self.sample = case, replace(sample, inputs=inputs)
+        self.case, self.sample, self.device = case, replace(sample, inputs=inputs), CPU
         self.y = np.asarray(case.reference(*sample.inputs, **sample.params))
         self.wanted = [i for i, x in enumerate(sample.inputs) if x is not None and i not in case.constants]
         self.gy = np.random.default_rng(1).normal(size=self.y.shape).astype(self.output_dtype(np.float64))
         self._sensitivities: dict[bytes, list[np.ndarray | None]] = {}
 
     def __str__(self) -> str:
-        return f"{self.case.name}({self.sample})"
+        return f"{self.case.name}({self.sample})" + ("" if self.device.xp is np else f" on {self.device}")
+
+    def on(self, device: Device) -> Truth:
+        """The same for the op on `device`; Jacobians are computed once for both."""
+        _ = self._derivatives
+        other = copy(self)
+        other.device = device
+        return other
+
+    def leaves(self, wanted: Sequence[int] | None = None) -> list[Tensor | None]:
+        """The inputs as Tensors on the device; those that are `wanted`, by default all that have one, get gradients."""
+        return leaves(self.sample.inputs, self.wanted if wanted is None else wanted, self.device)
+
+    def call(self, xs: Sequence[Any]) -> Tensor:
+        """The op on these inputs, with the sample's parameters."""
+        return self.case.op(*xs, **placed(self.sample.params, self.device))
+
+    def results(
+        self, inputs: Arrays | None = None, params: Mapping[str, Any] | None = None, gy: np.ndarray | None = None
+    ) -> tuple[np.ndarray, list[np.ndarray | None]]:
+        """Output and gradients that the op gives on its device, by default for the arguments of the sample."""
+        inputs, params = inputs or self.sample.inputs, params or self.sample.params
+        y, gxs = pull_back(self.case, inputs, params, self.gy if gy is None else gy, self.wanted, self.device)
+        return fetched(y.data, self.device), gxs
 
     def output_dtype(self, dtype: Any) -> np.dtype:
         """The dtype of the output for inputs of `dtype`: the same, but for an op that is told another."""
