@@ -20,13 +20,17 @@ AdamW (Loshchilov and Hutter, ICLR 2019), betas β₁ β₂, t = 1, 2, … count
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minidl.device import Array, asnumpy, get_array_module
+from minidl.kernels import kernels_for
+from minidl.kernels.segments import Segment
+from minidl.nn.flat import Flat
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
 
@@ -87,10 +91,30 @@ def parameter_groups(model: Module, weight_decay: float, lr_factors: Mapping[str
     return [Group(tuple(params), decay, factor) for (factor, decay), params in alike.items() if params]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept for one parameter: steps it has taken, and an array of its shape for each slot."""
+
+    steps: int
+    arrays: dict[str, Array]
+
+
+@dataclass
+class _Pack:
+    """Parameters of one dtype end to end, and what is kept for them: `kept` by slot, `steps` one for each."""
+
+    names: tuple[str, ...]
+    flat: Flat
+    segments: tuple[Segment, ...]
+    kept: dict[str, Array]
+    steps: Array
+
+
 class Optimizer:
     """What SGD and AdamW share: groups, the learning rate, saving and loading.
 
-    A subclass names in `slots` the arrays it keeps for each parameter and defines `_update`.
+    A subclass names in `slots` the arrays it keeps for each parameter and defines `_update`.  Parameters that step
+    together lie end to end in one array, and so does all that is kept for them: see `nn.flat`.
 
     Attributes:
         lr: the learning rate; assign to it before a step, as a schedule does.
@@ -102,11 +126,12 @@ class Optimizer:
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float) -> None:
         self.lr = lr
         self.groups = _as_groups(params, weight_decay)
-        self._names = {id(p): name for group in self.groups for name, p in group.params}
-        if len(self._names) != sum(len(group.params) for group in self.groups):
+        names = [name for group in self.groups for name, _ in group.params]
+        if len({id(p) for group in self.groups for _, p in group.params}) != len(names):
             raise ValueError(f"{type(self).__name__}: a parameter was given twice")
-        self._arrays: dict[str, dict[str, Array]] = {slot: {} for slot in self.slots}
-        self._steps: dict[str, int] = {}
+        self._packs: list[_Pack] = []
+        self._packed: object = None  # which parameters are in the packs
+        self._apart: dict[str, _Kept] = {}  # of parameters that are in none
 
     @property
     def lr(self) -> float:
@@ -118,22 +143,43 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        for group in self.groups:
-            for name, parameter in group.params:
-                if parameter.grad is not None:
-                    self._steps[name] = self._steps.get(name, 0) + 1
-                    p, g, lr = parameter.data, parameter.grad, self.lr * group.lr_factor
-                    updated = self._update(name, p, g, lr, group.weight_decay)
-                    # C order, as a loaded parameter has: a resumed run then rounds its matrix products the same way
-                    parameter.data = get_array_module(p).asarray(updated, order="C")
+        active = [(name, p, group) for group in self.groups for name, p in group.params if p.grad is not None]
+        packed = [(name, p.dtype) for name, p, _ in active]
+        if packed != self._packed:
+            self._pack(active)
+            self._packed = packed
+        for pack in self._packs:
+            kernels = kernels_for(get_array_module(pack.flat.values()))
+            pack.flat.give(self._update(kernels, pack, pack.flat.values(), pack.flat.gradients()))
 
-    def _update(self, name: str, p: Array, g: Array, lr: float, weight_decay: float) -> Array:
+    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array) -> Array:
+        """New parameters from old ones and their gradients, all end to end; moves `pack.kept` and `pack.steps`."""
         raise NotImplementedError(f"{type(self).__name__}: _update is not defined")
 
-    def _kept(self, slot: str, name: str, like: Array) -> Array:
-        """What was kept in `slot` for the parameter, zeros before the first step."""
-        kept = self._arrays[slot].get(name)
-        return get_array_module(like).zeros_like(like) if kept is None else kept
+    def _pack(self, active: Sequence[tuple[str, Parameter, Group]]) -> None:
+        """Put parameters that step together, and what is kept for them, end to end: a pack for each dtype."""
+        self._apart = self._kept()
+        self._packs = []
+        for dtype in dict.fromkeys(p.dtype for _, p, _ in active):
+            names, params, groups = zip(*(entry for entry in active if entry[1].dtype == dtype), strict=True)
+            flat = Flat(params)
+            xp = get_array_module(flat.values())
+            kept = [
+                self._apart.pop(name, None) or _Kept(0, {slot: xp.zeros_like(p.data) for slot in self.slots})
+                for name, p in zip(names, params, strict=True)
+            ]
+            segments = [Segment(n, g.weight_decay, g.lr_factor) for n, g in zip(flat.ends, groups, strict=True)]
+            slots = {slot: Flat.joined([k.arrays[slot] for k in kept]) for slot in self.slots}
+            self._packs.append(_Pack(names, flat, tuple(segments), slots, np.array([k.steps for k in kept], np.int64)))
+
+    def _kept(self) -> dict[str, _Kept]:
+        """What is kept for each parameter, by its name, wherever it is; waits for a GPU."""
+        found = dict(self._apart)
+        for pack in self._packs:
+            parts = {slot: pack.flat.parts(array) for slot, array in pack.kept.items()}
+            for i, (name, steps) in enumerate(zip(pack.names, asnumpy(pack.steps).tolist(), strict=True)):
+                found[name] = _Kept(steps, {slot: arrays[i] for slot, arrays in parts.items()})
+        return {name: found[name] for group in self.groups for name, _ in group.params if name in found}
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -143,8 +189,10 @@ class Optimizer:
 
     def state_dict(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What a later run needs to go on: (arrays by "slot.parameter", JSON-able rest)."""
-        arrays = {f"{slot}.{name}": asnumpy(a) for slot, kept in self._arrays.items() for name, a in kept.items()}
-        return arrays, {"optimizer": type(self).__name__, "lr": self.lr, "steps": dict(self._steps)}
+        kept = self._kept()
+        arrays = {f"{slot}.{name}": asnumpy(k.arrays[slot]) for slot in self.slots for name, k in kept.items()}
+        steps = {name: k.steps for name, k in kept.items()}
+        return arrays, {"optimizer": type(self).__name__, "lr": self.lr, "steps": steps}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], scalars: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave.
@@ -169,11 +217,11 @@ class Optimizer:
             if arrays[key].shape != parameters[name].shape:
                 raise ValueError(f"{who}: {key} must have shape {parameters[name].shape}, got {arrays[key].shape}")
         self.lr = scalars.get("lr", self.lr)
-        self._steps = dict(steps)
-        self._arrays = {slot: {} for slot in self.slots}
-        for key, (slot, name) in expected.items():
+        self._packs, self._packed, self._apart = [], None, {}
+        for name, count in steps.items():
             p = parameters[name].data
-            self._arrays[slot][name] = get_array_module(p).array(asnumpy(arrays[key]).astype(p.dtype))
+            like = {slot: asnumpy(arrays[f"{slot}.{name}"]).astype(p.dtype) for slot in self.slots}
+            self._apart[name] = _Kept(count, {slot: get_array_module(p).asarray(a) for slot, a in like.items()})
 
     def __repr__(self) -> str:
         count = sum(p.size for group in self.groups for _, p in group.params)
@@ -217,15 +265,11 @@ class SGD(Optimizer):
         if nesterov and momentum == 0:
             raise ValueError("SGD: nesterov needs momentum > 0, got 0")
 
-    def _update(self, name: str, p: Array, g: Array, lr: float, weight_decay: float) -> Array:
-        if weight_decay:
-            g = g + weight_decay * p  # (1)
-        if self.momentum == 0:
-            self._arrays["velocity"][name] = g
-            return p - lr * g
-        v = self.momentum * self._kept("velocity", name, p) + g  # (2)
-        self._arrays["velocity"][name] = v
-        return p - lr * (g + self.momentum * v if self.nesterov else v)  # (3)
+    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array) -> Array:
+        options = {"lr": self.lr, "momentum": self.momentum, "nesterov": self.nesterov}
+        p, v, _ = kernels.sgd_step(p, g, pack.kept["velocity"], pack.segments, **options)  # (1)-(3)
+        pack.kept, pack.steps = {"velocity": v}, pack.steps + 1
+        return p
 
 
 class AdamW(Optimizer):
@@ -266,14 +310,12 @@ class AdamW(Optimizer):
         if eps == 0:
             raise ValueError("AdamW: eps must be > 0, got 0")
 
-    def _update(self, name: str, p: Array, g: Array, lr: float, weight_decay: float) -> Array:
-        (beta_1, beta_2), t = self.betas, self._steps[name]
-        p = p * (1 - lr * weight_decay)  # (4)
-        m = beta_1 * self._kept("mean", name, p) + (1 - beta_1) * g  # (5)
-        s = beta_2 * self._kept("square", name, p) + (1 - beta_2) * g * g
-        self._arrays["mean"][name], self._arrays["square"][name] = m, s
-        root = get_array_module(s).sqrt(s * (1 / (1 - beta_2**t)))
-        return p - (lr / (1 - beta_1**t)) * m / (root + self.eps)  # (6)
+    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array) -> Array:
+        options = {"lr": self.lr, "betas": self.betas, "eps": self.eps}
+        m, s, steps = pack.kept["mean"], pack.kept["square"], get_array_module(p).asarray(pack.steps)
+        p, m, s, pack.steps, _ = kernels.adamw_step(p, g, m, s, steps, pack.segments, **options)  # (4)-(6)
+        pack.kept = {"mean": m, "square": s}
+        return p
 
 
 _OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}

@@ -124,6 +124,68 @@ def test_a_parameter_without_gradient_stays(name: str) -> None:
     assert all(p.grad is None for p in params)
 
 
+class PlainSGD:
+    """(1)-(3) as they stand, for one parameter."""
+
+    def __init__(self, p: np.ndarray) -> None:
+        self.p, self.v = p, np.zeros_like(p)
+
+    def step(self, g: np.ndarray, lr: float, decay: float) -> None:
+        g = g + decay * self.p  # (1)
+        self.v = 0.9 * self.v + g  # (2)
+        self.p = self.p - lr * (g + 0.9 * self.v)  # (3)
+
+
+class PlainAdamW:
+    """(4)-(6) as they stand, for one parameter."""
+
+    def __init__(self, p: np.ndarray) -> None:
+        self.p, self.m, self.s, self.t = p, np.zeros_like(p), np.zeros_like(p), np.zeros(1)
+
+    def step(self, g: np.ndarray, lr: float, decay: float) -> None:
+        self.t += 1
+        p = (1 - lr * decay) * self.p  # (4)
+        self.m = 0.9 * self.m + (1 - 0.9) * g  # (5)
+        self.s = 0.999 * self.s + (1 - 0.999) * g * g
+        rate, unbias = ((c / (1 - beta**self.t)).astype(p.dtype) for c, beta in ((lr, 0.9), (1, 0.999)))
+        self.p = p - rate * self.m / (np.sqrt(self.s * unbias) + 1e-8)  # (6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "plain"), [("sgd", PlainSGD), ("adamw", PlainAdamW)])
+def test_one_update_of_all_is_that_of_each(name: str, plain, dtype) -> None:
+    """Groups of other decay and learning rate, a parameter that now and then has no gradient, one that is replaced."""
+    params = parameters(dtype)
+    first, second = (Group((("a", params[0]), ("b", params[1])), 0.5), Group((("c", params[2]),), 0.0, lr_factor=0.25))
+    options = {"nesterov": True} if name == "sgd" else {}
+    optimizer = create_optimizer(name, [first, second], lr=0.1, **options)
+    each = [plain(p.data) for p in params]
+    for step in range(STEPS):
+        if step == 5:
+            params[1].data = each[1].p = params[1].data * 2  # as somebody who loads weights does
+        optimizer.lr = 0.1 / (1 + step)
+        moved = [0, 1, 2] if step % 3 else [0, 2]
+        for i, g in enumerate(gradients(step, dtype)):
+            params[i].grad = g if i in moved else None
+            if i in moved:
+                each[i].step(g, optimizer.lr * (0.25 if i == 2 else 1), 0 if i == 2 else 0.5)
+        optimizer.step()
+        for p, q in zip(params, each, strict=True):
+            np.testing.assert_array_equal(p.data, q.p.reshape(p.shape), strict=True)  # (1,) of a rate meets ()
+
+
+def test_parameters_of_two_dtypes_and_none_at_all() -> None:
+    params = [nn.Parameter(np.ones(2, np.float32)), nn.Parameter(np.ones(3)), nn.Parameter(np.ones(1, np.float32))]
+    sgd = SGD(params, lr=0.5, momentum=0.0)
+    sgd.step()  # nothing to do
+    for p in params:
+        p.grad = np.ones_like(p.data)
+    sgd.step()
+    assert [p.dtype.name for p in params] == ["float32", "float64", "float32"]
+    assert [p.data.tolist() for p in params] == [[0.5] * 2, [0.5] * 3, [0.5]]
+    assert all(not p.data.flags.writeable for p in params)
+
+
 def test_norms_and_biases_do_not_decay() -> None:
     rng = np.random.default_rng(0)
     model = nn.Sequential(

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from minidl.autograd import Tensor
 from minidl.device import Array
+from minidl.guards import frozen
 
 
 class Parameter(Tensor):
@@ -27,6 +28,10 @@ class Parameter(Tensor):
         self = cast(Parameter, cls._owning(array))
         self.requires_grad = True
         return self
+
+    def adopt(self, array: Array) -> None:
+        """Make `array`, of this parameter's shape, its data without a copy: nobody may write to it from now on."""
+        self._data = frozen(array)
 
     def __repr__(self) -> str:
         return super().__repr__().replace("Tensor(", "Parameter(", 1)

@@ -26,7 +26,6 @@ from minidl.train import stages
 from minidl.train.build import Training
 from minidl.train.long_tail import accuracies
 
-
 READ_EVERY = 50  # steps on a GPU between two looks at the loss, where --log-every does not say
 
 
