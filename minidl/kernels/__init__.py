@@ -3,6 +3,7 @@
     reference   plain loops: the definition
     array       whole-array expressions for NumPy or CuPy: the readable form
     cpu         NumPy in blocks, on threads: the fast form
+    cuda        CuPy with kernels of our own: the fast form on a card
 
 `kernels_for(xp)` gives the form that `Function` hands to the ops as `self.kernels`.
 Every form takes and returns arrays of logical shape (N, C, H, W); how the elements lie
@@ -27,7 +28,10 @@ def kernels_for(xp: ModuleType) -> ModuleType:
     forced = _forced.get()
     if forced is not None:
         return forced
-    return importlib.import_module("minidl.kernels.cpu" if xp is np else "minidl.kernels.array")
+    if xp is np:
+        return importlib.import_module("minidl.kernels.cpu")
+    # Kernels in CUDA C++ need a CuPy that can compile them, which a stand-in on NumPy cannot.
+    return importlib.import_module("minidl.kernels.cuda" if hasattr(xp, "RawModule") else "minidl.kernels.array")
 
 
 @contextmanager
@@ -35,7 +39,7 @@ def use_kernels(name: str) -> Iterator[ModuleType]:
     """Run the ops of this thread on one form, to compare forms or to teach.
 
     Args:
-        name: "reference", "array" or "cpu".
+        name: "reference", "array", "cpu" (NumPy arrays alone) or "cuda" (CuPy arrays alone).
 
     Raises:
         ValueError: there is no such form.
@@ -45,8 +49,8 @@ def use_kernels(name: str) -> Iterator[ModuleType]:
         ...     kernels.__name__
         'minidl.kernels.array'
     """
-    if name not in ("reference", "array", "cpu"):
-        raise ValueError(f"use_kernels: must be 'reference', 'array' or 'cpu', got {name!r}")
+    if name not in ("reference", "array", "cpu", "cuda"):
+        raise ValueError(f"use_kernels: must be 'reference', 'array', 'cpu' or 'cuda', got {name!r}")
     token = _forced.set(importlib.import_module(f"minidl.kernels.{name}"))
     try:
         yield kernels_for(np)

@@ -1,0 +1,10 @@
+"""The fast form for CuPy, a file a family; the kernels themselves are CUDA C++ in `src/`.
+
+Where a family has no file here, or a kernel none for a dtype, the readable form serves.  All of them return maps that
+lie channels last, (N, H, W, C) under the logical shape (N, C, H, W), and take them in any order (`layout.py`).
+Nothing here waits for the card, and nothing uses atomic operations: the same input gives the same bits.
+"""
+
+from minidl.kernels.array import *  # noqa: F403
+from minidl.kernels.cuda.optim import *  # noqa: F403
+from minidl.kernels.cuda.window import *  # noqa: F403

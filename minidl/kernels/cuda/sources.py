@@ -1,0 +1,105 @@
+"""The table of CUDA sources: which file defines which kernels, for which types, within which bounds.
+
+Nothing here needs CuPy or a card: `python -m pytest tests/gpu/test_nvrtc.py` compiles all of it for every
+architecture from the compiler's wheel alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = [
+    "BLOCKS",
+    "REGISTERS",
+    "SOURCES",
+    "THREADS",
+    "TYPES",
+    "Source",
+    "instantiations",
+    "options",
+    "source_of",
+    "text",
+]
+
+FOLDER = Path(__file__).resolve().parent / "src"
+
+TYPES = {  # by the character NumPy gives the dtype: what T and A of src/common.cuh stand for
+    "e": ("f16", "float"),
+    "f": ("float", "float"),
+    "d": ("double", "double"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of kernels.
+
+    Attributes:
+        file: its name in `src/`.
+        kernels: the names that can be launched.
+        types: the dtypes it is compiled for, keys of `TYPES`.
+        flags: options of the compiler beside the types.
+    """
+
+    file: str
+    kernels: tuple[str, ...]
+    types: str = "efd"
+    flags: tuple[str, ...] = ()
+
+
+SOURCES = (
+    Source("optim.cu", ("sgd_step", "adamw_step", "count_overflows", "loss_scale_step")),
+    Source(
+        "window.cu",
+        (
+            *("window_sum", "window_sum_adjoint", "window_max", "window_max_adjoint"),
+            *("window_max_wide", "window_max_wide_adjoint"),
+        ),
+    ),
+)
+
+# What __launch_bounds__ in the sources promises the compiler, and asks of it: blocks of at most so many threads, and so
+# many blocks at a time on one multiprocessor, which share its 65536 registers.
+THREADS, BLOCKS = 256, 4
+REGISTERS = 65536 // (THREADS * BLOCKS)
+
+_OF = {kernel: source for source in SOURCES for kernel in source.kernels}
+
+
+def source_of(kernel: str) -> Source:
+    """The entry of the table that defines `kernel`.
+
+    Example:
+        >>> source_of("sgd_step").file
+        'optim.cu'
+    """
+    return _OF[kernel]
+
+
+@cache
+def text(file: str) -> str:
+    """A source with what it includes put in its place."""
+    source = (FOLDER / file).read_text(encoding="utf-8")
+    return re.sub(r'^#include "([\w.]+)"$', lambda found: text(found[1]), source, flags=re.MULTILINE)
+
+
+def options(source: Source, dtype: str) -> tuple[str, ...]:
+    """The compiler's options for arrays of `dtype` (a key of `TYPES`).
+
+    Example:
+        >>> options(source_of("sgd_step"), "e")
+        ('--std=c++17', '-DSTORED=f16', '-DACCUMULATED=float')
+    """
+    stored, accumulated = TYPES[dtype]
+    return ("--std=c++17", f"-DSTORED={stored}", f"-DACCUMULATED={accumulated}", *source.flags)
+
+
+def instantiations() -> Iterator[tuple[Source, str]]:
+    """Everything there is to compile: every source with every dtype it is for."""
+    for source in SOURCES:
+        for dtype in source.types:
+            yield source, dtype

@@ -1,0 +1,262 @@
+"""Every CUDA kernel run, against the readable form in float64: on a card, or where CuPy computes on the CPU.
+
+Bounds.  A result that is a sum of products, Σ a b over m terms, may err by γ_m Σ |a| |b|, and Σ |a| |b| is what the
+readable form gives for |a| and |b|.  For the others, `close` allows so many units of rounding of the largest value.
+Half precision is stored only, so to these bounds it adds the rounding of the result.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidl.check.bounds import gamma
+from minidl.device import get_device
+from minidl.errors import DeviceError
+from minidl.kernels import array
+from minidl.kernels.cuda.launch import counted, launch
+from minidl.kernels.segments import Segment
+
+
+def usable_cupy() -> ModuleType | None:
+    """CuPy on a card, or on the CPU where that was set up before."""
+    try:
+        return get_device("gpu").xp
+    except DeviceError:
+        return None
+
+
+cp = usable_cupy()
+if cp is None:
+    pytest.skip("there is no card, and CuPy was not set up to compute on the CPU", allow_module_level=True)
+from minidl.kernels import cuda  # noqa: E402
+
+TYPES = ["float16", "float32", "float64"]
+ROUNDING = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
+
+
+def computed_in(dtype: str) -> str:
+    return "float64" if dtype == "float64" else "float32"
+
+
+def on_card(value: Any) -> Any:
+    return cp.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+def wide(value: Any) -> Any:
+    """Floating point as float64, the rest as it is."""
+    return value.astype(np.float64) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+
+
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def run(routine: str, *args: Any, **options: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What the kernels give, and what the readable form gives in float64."""
+    inputs = [on_card(a) for a in args]
+    before = [a.copy() if isinstance(a, cp.ndarray) else a for a in inputs]
+    got = as_tuple(getattr(cuda, routine)(*inputs, **options))
+    again = as_tuple(getattr(cuda, routine)(*inputs, **options))
+    for a, b in zip(got, again, strict=True):
+        assert a is None or cp.asnumpy(a).tobytes() == cp.asnumpy(b).tobytes(), f"{routine}: not the same bits again"
+    for a, b in zip(inputs, before, strict=True):
+        assert not isinstance(a, cp.ndarray) or cp.asnumpy(a).tobytes() == cp.asnumpy(b).tobytes()
+    want = as_tuple(getattr(array, routine)(*(wide(a) for a in args), **options))
+    assert [a is None for a in got] == [b is None for b in want]
+    return [cp.asnumpy(a) for a in got if a is not None], [b for b in want if b is not None]
+
+
+def close(got: np.ndarray, want: np.ndarray, dtype: str, roundings: float) -> None:
+    """Within so many units of rounding of the largest value."""
+    assert got.shape == want.shape
+    scale = abs(want).max() if want.size else 0.0
+    bound = roundings * ROUNDING[computed_in(dtype)] * scale
+    stored = ROUNDING[dtype] * abs(want) + (2.0**-24 if dtype == "float16" else 0)
+    error = abs(got.astype(np.float64) - want)
+    assert (error <= bound + stored).all(), f"{(error / (bound + stored)).max():.3g} times the bound"
+
+
+def within_sum(routine: str, terms: int, dtype: str, *args: Any, **options: Any) -> None:
+    """|fl(Σ a b) − Σ a b| ≤ γ_m Σ |a| |b|."""
+    absolute = [abs(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args]
+    sizes = as_tuple(getattr(array, routine)(*(wide(a) for a in absolute), **options))
+    for got, want, size in zip(*run(routine, *args, **options), sizes, strict=True):
+        assert got.shape == want.shape and got.dtype == dtype
+        unit = gamma(terms, computed_in(dtype)) + (2.0**-11 if dtype == "float16" else 0)
+        error = abs(got.astype(np.float64) - want)
+        assert (error <= unit * size + (2.0**-24 if dtype == "float16" else 0)).all()
+
+
+def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, order: str = "C") -> np.ndarray:
+    """Numbers in the memory order that is asked for: "C", channels "last", or every second one of a larger array."""
+    x = rng.normal(size=shape).astype(dtype)
+    if order == "last":
+        return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    if order == "sliced":
+        large = np.full((*shape[:-1], 2 * shape[-1]), np.nan, dtype)
+        large[..., ::2] = x
+        return large[..., ::2]
+    return x
+
+
+# ---- optimizer ----------------------------------------------------------------------------------------------------
+
+SEGMENTS = (Segment(300), Segment(301, 1e-2, 0.1), Segment(1000, 1e-4, 2.0))
+SCALING = [(None, None), (0.125, False), (0.125, True)]
+
+
+def scaling(inverse_scale: float | None, found_inf: bool | None) -> dict[str, Any]:
+    if inverse_scale is None:
+        return {}
+    return {"inverse_scale": cp.asarray([inverse_scale], np.float32), "found_inf": cp.asarray([found_inf])}
+
+
+def on_host(options: dict[str, Any]) -> dict[str, Any]:
+    return {k: cp.asnumpy(v) if isinstance(v, cp.ndarray) else v for k, v in options.items()}
+
+
+@pytest.mark.parametrize("scale", SCALING, ids=["unscaled", "scaled", "overflow"])
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_sgd_step(dtype: str, nesterov: bool, scale: Any) -> None:
+    rng, master = np.random.default_rng(0), computed_in(dtype)
+    p, v, g = normal(rng, (1000,), master), normal(rng, (1000,), master), normal(rng, (1000,), dtype)
+    options = {"lr": 0.1, "momentum": 0.9, "nesterov": nesterov, **scaling(*scale)}
+    with counted() as launches:
+        got = cuda.sgd_step(*map(on_card, (p, g, v)), SEGMENTS, **options)
+    assert launches == {"sgd_step": 1}
+    want = array.sgd_step(p, g, v, SEGMENTS, **on_host(options))
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == b.dtype
+        close(cp.asnumpy(a), b.astype(np.float64), str(a.dtype), 4)
+    if scale[1]:
+        assert (cp.asnumpy(got[0]) == p).all() and (cp.asnumpy(got[1]) == v).all()
+
+
+def test_sgd_without_momentum_forgets_the_velocity() -> None:
+    p, g, v = np.ones(3, np.float32), np.ones(3, np.float32), np.array([np.inf, np.nan, 1], np.float32)
+    got = cuda.sgd_step(*map(on_card, (p, g, v)), (Segment(3),), lr=0.5, momentum=0.0, nesterov=False)
+    assert [cp.asnumpy(a).tolist() for a in got] == [[0.5] * 3, [1.0] * 3, [0.5] * 3]
+
+
+@pytest.mark.parametrize("scale", SCALING, ids=["unscaled", "scaled", "overflow"])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_adamw_step(dtype: str, scale: Any) -> None:
+    rng, master = np.random.default_rng(0), computed_in(dtype)
+    p, m, g = normal(rng, (1000,), master), normal(rng, (1000,), master), normal(rng, (1000,), dtype)
+    s, steps = abs(normal(rng, (1000,), master)), np.array([0, 3, 70])
+    options = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, **scaling(*scale)}
+    with counted() as launches:
+        got = cuda.adamw_step(*map(on_card, (p, g, m, s, steps)), SEGMENTS, **options)
+    assert launches == {"adamw_step": 1}
+    want = array.adamw_step(p, g, m, s, steps, SEGMENTS, **on_host(options))
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == b.dtype
+        close(cp.asnumpy(a), b.astype(np.float64), "float64" if a.dtype == np.int64 else str(a.dtype), 8)
+
+
+@pytest.mark.parametrize("bad", [None, 5, 999_999])
+@pytest.mark.parametrize("good_steps", [3, 1999])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_loss_scale_step(dtype: str, good_steps: int, bad: int | None) -> None:
+    g = np.ones(1_000_000, dtype)
+    if bad is not None:
+        g[bad] = [np.inf, np.nan][bad % 2]
+    state = np.array([1024], np.float32), np.array([good_steps], np.int32)
+    got = cuda.loss_scale_step(on_card(g), *map(on_card, state))
+    for a, b in zip(got, array.loss_scale_step(g, *state), strict=True):
+        assert a.dtype == b.dtype and cp.asnumpy(a).tolist() == b.tolist()
+
+
+def test_segments_that_do_not_fit_are_refused() -> None:
+    p = cp.zeros(3, np.float32)
+    with pytest.raises(ValueError, match="the last at 3, got ends"):
+        cuda.sgd_step(p, p, p, (Segment(2),), lr=0.1, momentum=0.9, nesterov=False)
+    with pytest.raises(ValueError, match="at most 512, got 513"):
+        cuda.sgd_step(p, p, p, (Segment(3),) * 513, lr=0.1, momentum=0.9, nesterov=False)
+
+
+# ---- windows ------------------------------------------------------------------------------------------------------
+
+# (shape of x, kernel, stride, padding, output): 3×3 of the nets, none overlapping, holes between, cut off at the end.
+WINDOWS = {
+    "3×3/2": ((2, 5, 9, 8), (3, 3), (2, 2), (1, 1), (5, 4)),
+    "2×2/2": ((3, 16, 6, 8), (2, 2), (2, 2), (0, 0), (3, 4)),
+    "holes": ((2, 3, 11, 10), (2, 1), (3, 4), (0, 0), (4, 3)),
+    "cut off": ((1, 4, 5, 7), (4, 3), (2, 3), (2, 1), (4, 3)),
+    "whole map": ((2, 130, 3, 2), (3, 2), (1, 1), (0, 0), (1, 1)),
+}
+ORDERS = ["C", "last", "sliced"]
+windows = pytest.mark.parametrize("case", WINDOWS.values(), ids=WINDOWS)
+orders = pytest.mark.parametrize("order", ORDERS)
+types = pytest.mark.parametrize("dtype", TYPES)
+
+
+def output_of(case: Any) -> tuple[int, ...]:
+    return (*case[0][:2], *case[4])
+
+
+@types
+@orders
+@windows
+def test_window_sum(case: Any, order: str, dtype: str) -> None:
+    x = normal(np.random.default_rng(0), case[0], dtype, order)
+    within_sum("window_sum", case[1][0] * case[1][1], dtype, x, *case[1:])
+
+
+@types
+@orders
+@windows
+def test_window_sum_adjoint(case: Any, order: str, dtype: str) -> None:
+    gy = normal(np.random.default_rng(0), output_of(case), dtype, order)
+    within_sum("window_sum_adjoint", case[1][0] * case[1][1], dtype, gy, *case[:4])
+
+
+@types
+@orders
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+@windows
+def test_window_max(case: Any, dilation: tuple[int, int], order: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = normal(rng, case[0], dtype, order)
+    x[...] = np.round(x * 2)  # ties
+    x[0, 0] = -np.inf
+    x[0, 1, 0, 0] = np.nan
+    place = (*case[1:4], dilation)
+    (y, index), (want_y, want_index) = run("window_max", x, *place, case[4])
+    assert y.dtype == dtype and index.dtype == want_index.dtype
+    np.testing.assert_array_equal(y, want_y)
+    np.testing.assert_array_equal(index, want_index)
+    gy = normal(rng, y.shape, dtype, order)
+    within_sum("window_max_adjoint", case[1][0] * case[1][1], dtype, gy, index, case[0], *place)
+
+
+def test_windows_of_more_than_256_taps() -> None:
+    rng = np.random.default_rng(0)
+    x, place = normal(rng, (1, 2, 20, 18), "float32"), ((18, 17), (1, 1), (0, 0), (1, 1))
+    (y, index), (want_y, want_index) = run("window_max", x, *place, (3, 2))
+    assert index.dtype == np.int32 and (y == want_y).all() and (index == want_index).all()
+    within_sum("window_max_adjoint", 6, "float32", normal(rng, y.shape, "float32"), index, x.shape, *place)
+
+
+# ---- what every launch must keep to -------------------------------------------------------------------------------
+
+
+def test_a_launch_refuses_what_cuda_would_misread() -> None:
+    x = cp.zeros((4, 6), np.float32)
+    with pytest.raises(TypeError, match="NumPy's, got int"):
+        launch("window_sum", np.float32, (1,), (256,), x, x, 3)
+    with pytest.raises(ValueError, match="contiguous"):
+        launch("window_sum", np.float32, (1,), (256,), x.T)
+
+
+@pytest.mark.parametrize("dtype", ["complex128"])
+def test_types_without_a_kernel_go_to_the_readable_form(dtype: str) -> None:
+    x = cp.ones((1, 1, 2, 2), dtype)
+    with counted() as launches:
+        assert cp.asnumpy(cuda.window_sum(x, (2, 2), (1, 1), (0, 0), (1, 1))).tolist() == [[[[4]]]]
+    assert launches.total() == 0
