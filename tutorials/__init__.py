@@ -1,0 +1,1 @@
+"""Tutorials as notebooks: sources in Markdown, and what converts and runs them."""
