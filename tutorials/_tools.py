@@ -17,7 +17,17 @@ import numpy as np
 
 from minidl.explain.canvas import COLOURS, MAP
 
-__all__ = ["COLOURS", "MAP", "NotRight", "NotYet", "expect", "graph", "show_source", "slider", "stated"]
+__all__ = [
+    "COLOURS",
+    "MAP",
+    "NotRight",
+    "NotYet",
+    "expect",
+    "graph",
+    "show_source",
+    "slider",
+    "stated",
+]
 
 STATIC = "MINIDL_STATIC"  # set: nobody is there to move a slider
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,7 +110,15 @@ class NotRight(_OneLine):
     """An exercise with a wrong answer."""
 
 
-def expect(name: str, answer: Any, right: Any, *, rtol: float = 1e-9, atol: float = 1e-12, hint: str = "") -> None:
+def expect(
+    name: str,
+    answer: Any,
+    right: Any,
+    *,
+    rtol: float = 1e-9,
+    atol: float = 1e-12,
+    hint: str = "",
+) -> None:
     """Say that an answer is right, or raise.
 
     Args:
@@ -210,7 +228,13 @@ def _without_docstring(source: str) -> str:
 # Figures
 
 
-def slider(draw: Callable[..., None], *, width: float = 7.0, height: float = 2.4, **values: Sequence[Any]) -> None:
+def slider(
+    draw: Callable[..., None],
+    *,
+    width: float = 7.0,
+    height: float = 2.4,
+    **values: Sequence[Any],
+) -> None:
     """A picture for each value of a parameter: under a slider, or side by side where nobody can move one.
 
     Args:
@@ -233,8 +257,14 @@ def slider(draw: Callable[..., None], *, width: float = 7.0, height: float = 2.4
     _drawn(draw, name, choices, width, height)
 
 
-def _drawn(draw: Callable[..., None], name: str, values: Sequence[Any], width: float, height: float) -> None:
-    figure, axes = plt.subplots(1, len(values), figsize=(width, height), squeeze=False, sharey=True)
+def _drawn(
+    draw: Callable[..., None],
+    name: str,
+    values: Sequence[Any],
+    width: float,
+    height: float,
+) -> None:
+    _, axes = plt.subplots(1, len(values), figsize=(width, height), squeeze=False, sharey=True)
     for ax, value in zip(axes[0], values, strict=True):
         draw(ax, **{name: value})
     plt.show()
@@ -263,7 +293,15 @@ def graph(
     for start, end, *texts in edges:
         (x0, y0), (x1, y1) = nodes[start], nodes[end]
         ax.annotate(
-            "", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "-|>", "color": "0.35", "shrinkA": 15, "shrinkB": 15}
+            "",
+            (x1, y1),
+            (x0, y0),
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "0.35",
+                "shrinkA": 15,
+                "shrinkB": 15,
+            },
         )
         length = np.hypot(x1 - x0, y1 - y0)
         normal = np.array([-(y1 - y0), x1 - x0]) / length * (1 if x1 >= x0 else -1)
@@ -276,6 +314,10 @@ def graph(
         box = {"boxstyle": shape, "facecolor": face, "edgecolor": "0.35"}
         ax.text(x, y, name, ha="center", va="center", fontsize=10, bbox=box)
     xs, ys = zip(*nodes.values(), strict=True)
-    ax.set(xlim=(min(xs) - 0.6, max(xs) + 0.6), ylim=(min(ys) - 0.5, max(ys) + 0.5), aspect="equal")
+    ax.set(
+        xlim=(min(xs) - 0.6, max(xs) + 0.6),
+        ylim=(min(ys) - 0.5, max(ys) + 0.5),
+        aspect="equal",
+    )
     ax.axis("off")
     return ax

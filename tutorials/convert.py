@@ -1,9 +1,11 @@
-"""Make each tutorial's .ipynb, without outputs, from its .md: python -m tutorials.convert [NN …]."""
+"""Make each tutorial's .ipynb, without outputs, from its .md: python -m tutorials.convert [--format] [NN …]."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import nbformat
 from minidl.files import written_whole
 
 HERE = Path(__file__).resolve().parent
+WIDTH = 88  # characters of code in a line: what a page shows
+_CELL = re.compile(r"(^```\{code-cell\}[^\n]*\n)(.*?)(^```$)", re.MULTILINE | re.DOTALL)
 
 
 def sources(prefixes: Sequence[str] = ()) -> list[Path]:
@@ -47,13 +51,32 @@ def text(source: Path) -> str:
     return nbformat.writes(notebook(source)) + "\n"
 
 
+def formatted(source: Path) -> str:
+    """The text of a source with its code cells as ruff lays them out on a page's width."""
+    return _CELL.sub(lambda cell: cell[1] + _laid_out(cell[2]) + cell[3], source.read_text(encoding="utf-8"))
+
+
+def _laid_out(code: str) -> str:
+    head = re.match(r"(?:---\n.*?\n---\n|(?::.*\n)+\n?)?", code, re.DOTALL)  # the cell's options
+    options = head[0] if head else ""
+    command = [sys.executable, "-m", "ruff", "format", "--line-length", str(WIDTH), "--stdin-filename", "cell.py", "-"]
+    run = subprocess.run(command, input=code[len(options) :], capture_output=True, text=True, check=True)
+    return options + run.stdout
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the .ipynb files."""
     parser = argparse.ArgumentParser(prog="python -m tutorials.convert", description=__doc__)
     parser.add_argument("which", nargs="*", help="how the names start, such as 03; all if none is given")
-    for source in sources(parser.parse_args(arguments).which):
+    parser.add_argument("--format", action="store_true", help=f"lay out the code first, {WIDTH} characters wide")
+    args = parser.parse_args(arguments)
+    for source in sources(args.which):
+        if args.format:
+            laid_out = formatted(source)
+            with written_whole(source) as beside:
+                beside.write_text(laid_out, encoding="utf-8")
         with written_whole(source.with_suffix(".ipynb")) as beside:
-            Path(beside).write_text(text(source), encoding="utf-8")
+            beside.write_text(text(source), encoding="utf-8")
 
 
 if __name__ == "__main__":

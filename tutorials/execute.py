@@ -36,7 +36,10 @@ def executed(source: Path, timeout: int = 120) -> nbformat.NotebookNode:
         timeout=timeout,
         kernel_name="python3",
         resources={"metadata": {"path": str(HERE)}},
-        extra_arguments=["--IPKernelApp.exec_lines=import _offline", "--HistoryManager.enabled=False"],
+        extra_arguments=[
+            "--IPKernelApp.exec_lines=import _offline",
+            "--HistoryManager.enabled=False",
+        ],
     )
     client.execute(env={**os.environ, "MINIDL_STATIC": "1"})
     book.metadata["minidl"] = {"source": digest(source)}
