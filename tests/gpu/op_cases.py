@@ -1,8 +1,8 @@
-"""The op specification asked of a device: what runs on the stand-ins for CuPy, and on a card where there is one."""
+"""The op specification asked of a device: plain functions, for the stand-ins for CuPy and for a card."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from minidl.check.properties import PROPERTIES, truths, violations
 from minidl.check.spec import CASES, OpCase
@@ -13,7 +13,7 @@ from minidl.device import Device
 BY_NAME = {case.name: case for case in CASES}
 
 
-@lru_cache
+@cache
 def known(name: str) -> list[Truth]:
     """What is true of the samples of an op: computed once, on the CPU."""
     return truths(BY_NAME[name])
@@ -22,10 +22,11 @@ def known(name: str) -> list[Truth]:
 def check_case_on_device(case: OpCase, device: Device) -> None:
     """Every property of every sample, in both precisions, within the rounding bounds that hold on the CPU."""
     found = violations(case, [truth.on(device) for truth in known(case.name)], PROPERTIES)
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def check_stated_on_device(case: OpCase, device: Device) -> None:
     """The subgradients at kinks, and the calls that are refused."""
-    assert [line for kink in case.kinks for line in kink_violations(case, kink, device)] == []
-    assert [line for error in case.errors for line in error_violations(case, error, device)] == []
+    found = [line for kink in case.kinks for line in kink_violations(case, kink, device)]
+    found += [line for error in case.errors for line in error_violations(case, error, device)]
+    assert not found, "\n".join(found)

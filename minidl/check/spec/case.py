@@ -49,11 +49,14 @@ class ErrorCase:
         sample: the call.
         exception: its class.
         message: a regular expression its message must match: the op's name, the rule, the value.
+        reads: whether the values of a Tensor must be read to see it.  On a GPU that would stall the step: the call is
+            not refused there.
     """
 
     sample: Sample
     exception: type[Exception]
     message: str
+    reads: bool = False
 
 
 @dataclass(frozen=True)
