@@ -50,18 +50,24 @@ def choice(op: str, name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise ValueError(f"{op}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
-def positive(op: str, name: str, array: Array) -> None:
-    """Refuse values that are not > 0 (NaN included).  On a GPU nothing is read: it would stall the step."""
-    if get_array_module(array) is np and not np.all(np.real(array) > 0):
-        bad = np.real(array)[~(np.real(array) > 0)].flat[0]
-        raise ValueError(f"{op}: {name} must be > 0, got {bad}")
+def positive(op: str, name: str, value: Any) -> None:
+    """Refuse numbers that are not > 0 (NaN included).  What is on a GPU is not read: it would stall the step."""
+    x = _on_the_host(value)
+    if not np.all(x > 0):
+        raise ValueError(f"{op}: {name} must be > 0, got {x[~(x > 0)].flat[0]}")
 
 
-def not_negative(op: str, name: str, array: Array) -> None:
-    """Refuse values that are not >= 0 (NaN included); as `positive`."""
-    if get_array_module(array) is np and not np.all(np.real(array) >= 0):
-        bad = np.real(array)[~(np.real(array) >= 0)].flat[0]
-        raise ValueError(f"{op}: {name} must be >= 0, got {bad}")
+def not_negative(op: str, name: str, value: Any) -> None:
+    """Refuse numbers that are not >= 0 (NaN included); as `positive`."""
+    x = _on_the_host(value)
+    if not np.all(x >= 0):
+        raise ValueError(f"{op}: {name} must be >= 0, got {x[~(x >= 0)].flat[0]}")
+
+
+def _on_the_host(value: Any) -> np.ndarray:
+    """The real part of a Tensor, array, list or number; nothing of what is on a GPU."""
+    array = getattr(value, "data", value) if hasattr(value, "grad_fn") else value
+    return np.real(np.asarray(array)) if get_array_module(array) is np else np.empty(0)
 
 
 def integers(op: str, name: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:

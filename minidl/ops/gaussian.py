@@ -248,7 +248,8 @@ def gaussian_kernel1d(sigma: Any, variance: Any = None, *, radius: int, kind: st
         Tensor of shape (*sigma.shape, 2r + 1).
 
     Raises:
-        ValueError: σ or the variance is not positive, or NaN; both or neither are given; `radius` < 1.
+        ValueError: σ or the variance is not positive, or NaN (not looked at on a GPU); both or neither are given;
+            `radius` < 1.
 
     Example:
         >>> gaussian_kernel1d(None, 0.0, radius=1, kind="discrete").data
@@ -283,7 +284,8 @@ def gaussian_filter(
         Tensor of shape (N, C, H + 2 grow, W + 2 grow).
 
     Raises:
-        ValueError: σ or the variance is not positive, or NaN, or of another shape; both or neither are given;
+        ValueError: σ or the variance is not positive, or NaN (not looked at on a GPU), or of another shape; both or
+            neither are given;
             `radius` < 1; an unknown border or kernel; `grow` with another border than "zero".
 
     Example:
@@ -295,25 +297,26 @@ def gaussian_filter(
     """
     x = as_tensor(x)
     _check_map("gaussian_filter", x)
-    sigma, variance = (None if width is None else as_tensor(width, like=x) for width in (sigma, variance))
     for name, width in (("sigma", sigma), ("variance", variance)):
         if width is not None:
-            _check.broadcasts_to("gaussian_filter", name, width.shape, (2, x.shape[1]))
-    return _filter(
-        "gaussian_filter", x, _taps("gaussian_filter", "kernel", sigma, variance, radius, kernel), border, grow
-    )
+            _check.broadcasts_to("gaussian_filter", name, np.shape(width), (2, x.shape[1]))
+    taps = _taps("gaussian_filter", "kernel", sigma, variance, radius, kernel, like=x)
+    return _filter("gaussian_filter", x, taps, border, grow)
 
 
-def _taps(op: str, kind_name: str, sigma: Any, variance: Any, radius: int, kind: str) -> Tensor:
+def _taps(
+    op: str, kind_name: str, sigma: Any, variance: Any, radius: int, kind: str, like: Tensor | None = None
+) -> Tensor:
     radius = _check.integer(op, "radius", radius, minimum=1)
     _check.choice(op, kind_name, kind, KINDS)
     if (sigma is None) == (variance is None):
         raise ValueError(f"{op}: exactly one of sigma and variance must be given")
-    name, width = ("sigma", as_tensor(sigma)) if variance is None else ("variance", as_tensor(variance))
+    name, given = ("sigma", sigma) if variance is None else ("variance", variance)
+    width = as_tensor(given, like)
     if kind == "discrete" and variance is not None:
-        _check.not_negative(op, name, width.data)
+        _check.not_negative(op, name, given)
         return DiscreteGaussian.apply(width, radius=radius)
-    _check.positive(op, name, width.data)
+    _check.positive(op, name, given)
     if kind == "discrete":
         return DiscreteGaussian.apply(mul(width, width), radius=radius)
     return SampledGaussian.apply(width if variance is None else sqrt(width), radius=radius)

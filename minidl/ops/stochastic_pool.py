@@ -136,14 +136,14 @@ def half_gaussian(sigma0: Any, noise: Any) -> Tensor:
         Tensor of the broadcast shape, ≥ 0.
 
     Raises:
-        ValueError: σ₀ is negative or NaN, or the shapes do not broadcast.
+        ValueError: σ₀ is negative or NaN (not looked at on a GPU), or the shapes do not broadcast.
 
     Example:
         >>> half_gaussian([2.0], [-1.0, 0.5]).data
         array([2., 1.], dtype=float32)
     """
+    _check.not_negative("half_gaussian", "sigma0", sigma0)
     sigma0, noise = operands("half_gaussian", sigma0, noise)
-    _check.not_negative("half_gaussian", "sigma0", sigma0.data)
     return mul(sigma0, absolute(noise.detach()))
 
 
@@ -161,14 +161,14 @@ def inverse_softplus_gaussian(mu0: Any, sigma0: Any, noise: Any) -> Tensor:
         Tensor of the broadcast shape, > 0.
 
     Raises:
-        ValueError: σ₀ is negative or NaN, or the shapes do not broadcast.
+        ValueError: σ₀ is negative or NaN (not looked at on a GPU), or the shapes do not broadcast.
 
     Example:
         >>> inverse_softplus_gaussian([0.0], [1.0], [0.0, 1.0]).data.round(4)
         array([0.6931, 1.3133], dtype=float32)
     """
+    _check.not_negative("inverse_softplus_gaussian", "sigma0", sigma0)
     mu0, sigma0, noise = operands("inverse_softplus_gaussian", mu0, sigma0, noise)
-    _check.not_negative("inverse_softplus_gaussian", "sigma0", sigma0.data)
     return softplus(add(mu0, mul(sigma0, noise.detach())))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from math import exp, factorial
 
@@ -151,17 +152,21 @@ def refused(op: str, message: str, *inputs, **params) -> ErrorCase:
     return ErrorCase(Sample(inputs, params), ValueError, rf"^{op}: {message}")
 
 
+def refused_when_read(op: str, message: str, *inputs, **params) -> ErrorCase:
+    return replace(refused(op, message, *inputs, **params), reads=True)
+
+
 def width_errors(op: str, *x: np.ndarray, kind: str) -> tuple[ErrorCase, ...]:
     """What both ops with a σ refuse."""
     nan, params = np.array(np.nan), {"radius": 2}
     discrete = {"radius": 2, kind: "discrete"}
     return (
-        refused(op, "sigma must be > 0, got 0.0", *x, np.array(0.0), None, **params),
-        refused(op, "sigma must be > 0, got -1.0", *x, np.array([1.0, -1.0]), None, **discrete),
-        refused(op, "sigma must be > 0, got nan", *x, nan, None, **params),
-        refused(op, "variance must be > 0, got 0.0", *x, None, np.array(0.0), **params),
-        refused(op, "variance must be >= 0, got -0.5", *x, None, np.array(-0.5), **discrete),
-        refused(op, "variance must be >= 0, got nan", *x, None, nan, **discrete),
+        refused_when_read(op, "sigma must be > 0, got 0.0", *x, np.array(0.0), None, **params),
+        refused_when_read(op, "sigma must be > 0, got -1.0", *x, np.array([1.0, -1.0]), None, **discrete),
+        refused_when_read(op, "sigma must be > 0, got nan", *x, nan, None, **params),
+        refused_when_read(op, "variance must be > 0, got 0.0", *x, None, np.array(0.0), **params),
+        refused_when_read(op, "variance must be >= 0, got -0.5", *x, None, np.array(-0.5), **discrete),
+        refused_when_read(op, "variance must be >= 0, got nan", *x, None, nan, **discrete),
         refused(op, "exactly one of sigma and variance must be given", *x, SIGMA, SIGMA, **params),
         refused(op, "exactly one of sigma and variance must be given", *x, None, None, **params),
         refused(op, "radius must be an integer >= 1, got 0", *x, SIGMA, None, radius=0),

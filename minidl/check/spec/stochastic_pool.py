@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -140,6 +141,10 @@ def refused(message: str, *inputs: np.ndarray, **params) -> ErrorCase:
     return ErrorCase(Sample(inputs, params), ValueError, "^" + message)
 
 
+def refused_when_read(message: str, *inputs: np.ndarray) -> ErrorCase:
+    return replace(refused(message, *inputs), reads=True)
+
+
 X = np.ones((1, 2, 4, 4))
 
 CASES = [
@@ -179,8 +184,8 @@ CASES = [
         constants=(1,),
         linear_in=(0,),
         errors=(
-            refused("half_gaussian: sigma0 must be >= 0, got -1.0", np.array(-1.0), np.ones(2)),
-            refused("half_gaussian: sigma0 must be >= 0, got nan", np.array([1.0, np.nan]), np.ones(2)),
+            refused_when_read("half_gaussian: sigma0 must be >= 0, got -1.0", np.array(-1.0), np.ones(2)),
+            refused_when_read("half_gaussian: sigma0 must be >= 0, got nan", np.array([1.0, np.nan]), np.ones(2)),
             refused(r"half_gaussian: shapes must broadcast, got \(3,\) and \(2,\)", np.ones(3), np.ones(2)),
         ),
     ),
@@ -192,8 +197,10 @@ CASES = [
         equations="η = ln(1 + exp(μ₀ + σ₀ e))",
         constants=(2,),
         errors=(
-            refused("inverse_softplus_gaussian: sigma0 must be >= 0, got -1.0", np.ones(2), np.array(-1.0), np.ones(2)),
-            refused(
+            refused_when_read(
+                "inverse_softplus_gaussian: sigma0 must be >= 0, got -1.0", np.ones(2), np.array(-1.0), np.ones(2)
+            ),
+            refused_when_read(
                 "inverse_softplus_gaussian: sigma0 must be >= 0, got nan", np.ones(2), np.array(np.nan), np.ones(2)
             ),
             refused(
