@@ -32,7 +32,7 @@ def test_forms_agree_to_the_last_bit(monkeypatch, first, second, dtype) -> None:
     monkeypatch.setattr("minidl.kernels.cpu.elementwise.BLOCK", 16)  # several runs of a small array
     x, gy = LAYOUTS[first](special(dtype, 0)), LAYOUTS[second](special(dtype, 1))
     with np.errstate(over="ignore", invalid="ignore"):
-        for name, arguments in [("relu", (x,)), ("relu_adjoint", (gy, x)), ("add", (x, gy))]:
+        for name, arguments in [("relu", (x,)), ("relu_adjoint", (gy, x)), ("add", (x, gy)), ("add_relu", (x, gy))]:
             expected = getattr(reference, name)(*arguments)
             for form in (array, cpu):
                 y = getattr(form, name)(*arguments)
@@ -47,6 +47,7 @@ def test_nan_is_not_hidden(dtype) -> None:
     for form in (reference, array, cpu):
         assert np.isnan(form.relu(x)).tolist() == [True, True, False, False]
         assert np.isnan(form.relu_adjoint(x, one)).tolist() == [True, True, False, False]
+        assert np.isnan(form.add_relu(x, one)).tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("shapes", [((2, 3), (3,)), ((2, 1), (1, 3)), ((), (2,)), ((0, 2), (0, 2))])
@@ -54,6 +55,7 @@ def test_add_broadcasts(shapes) -> None:
     a, b = (np.random.default_rng(i).normal(size=shape) for i, shape in enumerate(shapes))
     for form in (reference, array, cpu):
         np.testing.assert_array_equal(form.add(a, b), a + b)
+        np.testing.assert_array_equal(form.add_relu(a, b), np.maximum(a + b, 0))
 
 
 def test_results_keep_the_layout_and_do_not_depend_on_threads(monkeypatch) -> None:
@@ -62,7 +64,7 @@ def test_results_keep_the_layout_and_do_not_depend_on_threads(monkeypatch) -> No
     bits = set()
     for threads in (1, 2, 4):
         with use_threads(threads):
-            results = [cpu.relu(x), cpu.relu_adjoint(gy, x), cpu.add(x, gy)]
+            results = [cpu.relu(x), cpu.relu_adjoint(gy, x), cpu.add(x, gy), cpu.add_relu(x, gy)]
             assert all(result.strides == x.strides for result in results)
             bits.add(b"".join(result.tobytes() for result in results))
     assert len(bits) == 1

@@ -44,7 +44,8 @@ class DenseLayer(nn.Module):
         self.conv2 = _conv(bottleneck * growth, growth, 3, rng)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(self.relu2(self.norm2(self.conv1(self.relu1(self.norm1(x))))))
+        x = self.conv1(nn.after_norm(self.relu1, self.norm1, x))
+        return self.conv2(nn.after_norm(self.relu2, self.norm2, x))
 
 
 class DenseBlock(nn.Module):

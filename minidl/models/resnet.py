@@ -86,10 +86,10 @@ class BasicBlock(nn.Module):
         self.pool: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu1(self.bn1(self.conv1(x)))
+        y = nn.after_norm(self.relu1, self.bn1, self.conv1(x))
         y = self.bn2(self.conv2(y))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.pool(self.relu2(y + shortcut))
+        return self.pool(nn.after_sum(self.relu2, y, shortcut))
 
 
 class Bottleneck(nn.Module):
@@ -121,11 +121,11 @@ class Bottleneck(nn.Module):
         self.pool: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.relu1(self.bn1(self.conv1(x)))
-        y = self.relu2(self.bn2(self.conv2(y)))
+        y = nn.after_norm(self.relu1, self.bn1, self.conv1(x))
+        y = nn.after_norm(self.relu2, self.bn2, self.conv2(y))
         y = self.bn3(self.conv3(y))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.pool(self.relu3(y + shortcut))
+        return self.pool(nn.after_sum(self.relu3, y, shortcut))
 
 
 class ResNet(nn.Module):
@@ -201,7 +201,7 @@ class ResNet(nn.Module):
         return [child for name, child in self.named_children() if name.startswith("layer")]  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(nn.after_norm(self.relu, self.bn1, self.conv1(x)))
         for stage in self.stages():
             x = stage(x)
         return self.fc(self.flatten(self.avgpool(x)))

@@ -5,7 +5,7 @@ Where values are drawn, the generator is an argument: `Conv2d(3, 16, 3, rng=rng)
 """
 
 from minidl.nn import init
-from minidl.nn.activation import GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Softplus, Tanh
+from minidl.nn.activation import GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Softplus, Tanh, after_norm, after_sum
 from minidl.nn.container import Flatten, Identity, ModuleList, Sequential
 from minidl.nn.conv import Conv2d, ConvTranspose2d
 from minidl.nn.dropout import Dropout
@@ -42,5 +42,7 @@ __all__ = [
     "Sigmoid",
     "Softplus",
     "Tanh",
+    "after_norm",
+    "after_sum",
     "init",
 ]

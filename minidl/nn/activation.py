@@ -5,13 +5,44 @@ from __future__ import annotations
 from minidl import ops
 from minidl.autograd import Tensor
 from minidl.nn.module import Module
+from minidl.nn.norm import BatchNorm1d, BatchNorm2d
 
 
 class ReLU(Module):
-    """max(x, 0); see `ops.relu`."""
+    """max(x, 0); see `ops.relu`.  What comes before it can take it along in the same pass: `after_norm`, `after_sum`.
+
+    Both give what the layers one after the other give, to the last bit, and run them one after the other where a
+    forward hook watches one of them.
+
+    Example:
+        >>> ReLU()(Tensor([-1.0, 2.0])).data
+        array([0., 2.], dtype=float32)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.relu(x)
+
+
+def after_norm(relu: Module, norm: Module, x: Tensor) -> Tensor:
+    """relu(norm(x)).
+
+    Example:
+        >>> after_norm(ReLU(), BatchNorm1d(1), Tensor([[-1.0], [1.0]])).data.round(3)
+        array([[0.],
+               [1.]], dtype=float32)
+    """
+    joined = type(norm) in (BatchNorm1d, BatchNorm2d) and type(relu) is ReLU
+    return norm(x, relu=True) if joined and not (norm.is_watched or relu.is_watched) else relu(norm(x))
+
+
+def after_sum(relu: Module, a: Tensor, b: Tensor) -> Tensor:
+    """relu(a + b).
+
+    Example:
+        >>> after_sum(ReLU(), Tensor([1.0, 2.0]), Tensor([-3.0, 3.0])).data
+        array([0., 5.], dtype=float32)
+    """
+    return ops.add_relu(a, b) if type(relu) is ReLU and not relu.is_watched else relu(a + b)
 
 
 class ReLU6(Module):

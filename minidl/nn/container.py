@@ -7,6 +7,7 @@ from typing import Any
 
 from minidl import ops
 from minidl.autograd import Tensor
+from minidl.nn.activation import ReLU, after_norm
 from minidl.nn.module import Module
 
 
@@ -39,6 +40,8 @@ class ModuleList(Module):
 class Sequential(ModuleList):
     """Modules one after the other, called "0", "1", … or by the names they are given.
 
+    A batch norm takes a ReLU that follows it along in one pass (`after_norm`): the same bits in less time.
+
     Example:
         >>> [name for name, _ in Sequential(conv=Identity(), norm=Identity()).named_children()]
         ['conv', 'norm']
@@ -50,8 +53,11 @@ class Sequential(ModuleList):
             setattr(self, name, module)
 
     def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
+        modules = list(self)
+        while modules:
+            module = modules.pop(0)
+            relu_follows = bool(modules) and type(modules[0]) is ReLU
+            x = after_norm(modules.pop(0), module, x) if relu_follows else module(x)
         return x
 
 

@@ -60,6 +60,11 @@ class Module:
             output = output if replaced is None else replaced
         return output
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether a forward hook is registered, which must see this module's own output."""
+        return bool(self._forward_hooks)
+
     def register_forward_hook(self, hook: Hook) -> Callable[[], None]:
         """Call `hook(module, inputs, output)` after every forward; what it returns, unless None, becomes the output.
 

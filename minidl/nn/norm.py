@@ -32,7 +32,7 @@ class _BatchNorm(Module):
         self.running_mean = Buffer(np.zeros(c, np.float32)) if track_running_stats else None
         self.running_var = Buffer(np.ones(c, np.float32)) if track_running_stats else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         if x.ndim not in self.shapes:
             axes = " or ".join(map(str, self.shapes))
             raise ValueError(f"{type(self).__name__}: x must have {axes} axes, got shape {x.shape}")
@@ -45,6 +45,7 @@ class _BatchNorm(Module):
             training=self.training or self.running_mean is None,
             momentum=self.momentum,
             eps=self.eps,
+            relu=relu,
         )
 
     def extra_repr(self) -> str:

@@ -9,8 +9,9 @@ r"""Activations: functions of one element.  gy = ∂L/∂y.
     gelu         y = x Φ(x)                               gx = gy (Φ(x) + x φ(x))                       (7)
     gelu, tanh   y = x (1 + t)/2,  t = tanh u,            gx = gy ((1 + t)/2 + x (1 − t²) u'/2),        (8)
                  u = √(2/π) (x + 0.044715 x³)             u' = √(2/π) (1 + 3 · 0.044715 x²)
+    add_relu     y = max(a + b, 0)                        ga = gb = gy [y > 0]                          (12)
 
-At the kink x = 0, (4) chooses the subgradient 0 and (5) chooses a.
+At the kink x = 0, (4) and (12) choose the subgradient 0 and (5) chooses a.
 
 Without overflow, and to full relative precision in both tails, since e⁻ˣ is taken of |x| only:
 
@@ -37,9 +38,10 @@ import numpy as np
 
 from minidl.autograd import Function, Tensor, as_tensor
 from minidl.device import Array
+from minidl.ops._broadcast import operands, sum_to
 from minidl.ops._check import choice, number
 
-__all__ = ["gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
+__all__ = ["add_relu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "softplus", "tanh"]
 
 
 def _minus_abs(xp: ModuleType, x: Array) -> Array:
@@ -182,6 +184,41 @@ def relu(x: Any) -> Tensor:
         array([0., 2.], dtype=float32)
     """
     return ReLU.apply(as_tensor(x))
+
+
+class AddReLU(Function):
+    """y = max(a + b, 0); see (12)."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.shapes = a.shape, b.shape
+        self.y = self.kernels.add_relu(a, b)  # (12)
+        return self.y
+
+    def backward(self, gy: Array) -> tuple[Array | None, ...]:
+        g = self.kernels.relu_adjoint(gy, self.y)  # (12)
+        shapes = zip(self.shapes, self.needs_grad, strict=True)
+        return tuple(sum_to(g, shape) if needed else None for shape, needed in shapes)
+
+
+def add_relu(a: Any, b: Any) -> Tensor:
+    """Rectified sum max(a + b, 0), the end of a residual block, in one pass: not a bit differs from `relu(a + b)`.
+
+    Args:
+        a, b: shapes that broadcast, same dtype; one may be a number, which takes the dtype of the other.
+            Where the sum is 0 both gradients are 0.
+
+    Returns:
+        Tensor of the broadcast shape.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: float32 and float64 are mixed.
+
+    Example:
+        >>> add_relu([1.0, 2.0], [-3.0, 3.0]).data
+        array([0., 5.], dtype=float32)
+    """
+    return AddReLU.apply(*operands("add_relu", a, b))
 
 
 class LeakyReLU(Function):

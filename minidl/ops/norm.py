@@ -20,6 +20,10 @@ Training moves the estimates towards the batch, the variance in its unbiased for
     running_mean ← (1 - m) running_mean + m μ                           (9)
     running_var  ← (1 - m) running_var  + m v M/(M - 1)                 (10)
 
+Where a relu follows at once, one pass serves both: of y as (4) gives it,
+
+    y ← max(y, 0),   and gy [y > 0] stands for gy in (5)-(8)            (15)
+
 (7): (1)-(3) make μ and r functions of x.  With x̂ = r (x - μ), dx̂ = r [dx - Σ dx/M - x̂ Σ x̂ dx/M], a symmetric
 map of dx; so it is its own adjoint, and gx is that map applied to gx̂ = γ gy.
 
@@ -46,41 +50,48 @@ __all__ = ["batch_norm", "group_norm", "layer_norm"]
 
 
 class BatchNorm(Function):
-    """y = γ r (x - μ) + β with the statistics of the batch; see (1)-(7)."""
+    """y = γ r (x - μ) + β with the statistics of the batch; see (1)-(7), (15)."""
 
-    def forward(self, x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Array:
+    def forward(self, x: Array, weight: Array | None, bias: Array | None, *, eps: float, relu: bool) -> Array:
         one = self.xp.ones(x.shape[1], x.dtype)
         self.x, self.weight = x, one if weight is None else weight
         bias = 0 * one if bias is None else bias
-        y, self.mean, self.var = self.kernels.batch_norm(x, self.weight, bias, eps)  # (1), (2), (4)
+        y, self.mean, self.var = self.kernels.batch_norm(x, self.weight, bias, eps, relu)  # (1), (2), (4), (15)
         self.r = 1 / self.xp.sqrt(self.var + eps)  # (3)
+        self.cut = y if relu else None
         return y
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_gw, needs_gb = self.needs_grad
         gx = None
         if needs_gx:
-            gx, gw, gb = self.kernels.batch_norm_adjoint(gy, self.x, self.mean, self.r, self.weight)  # (5)-(7)
+            gx, gw, gb = self.kernels.batch_norm_adjoint(
+                gy, self.x, self.mean, self.r, self.weight, self.cut
+            )  # (5)-(7), (15)
         else:
+            gy = gy if self.cut is None else self.kernels.relu_adjoint(gy, self.cut)  # (15)
             gb, product = self.kernels.channel_products(gy, self.x, self.mean)  # (5)
             gw = self.r * product  # (6)
         return gx, gw if needs_gw else None, gb if needs_gb else None
 
 
 class FixedNorm(Function):
-    """y = γ r (x - μ) + β with given statistics; see (3)-(6), (8)."""
+    """y = γ r (x - μ) + β with given statistics; see (3)-(6), (8), (15)."""
 
     def forward(
-        self, x: Array, weight: Array | None, bias: Array | None, *, mean: Array, var: Array, eps: float
+        self, x: Array, weight: Array | None, bias: Array | None, *, mean: Array, var: Array, eps: float, relu: bool
     ) -> Array:
         self.x, self.mean = x, mean
         self.r = 1 / self.xp.sqrt(var + eps)  # (3)
         self.scale = self.r if weight is None else weight * self.r
         shift = self.xp.zeros_like(self.r) if bias is None else bias
-        return self.kernels.channel_affine(x, mean, self.scale, shift)  # (4)
+        y = self.kernels.channel_affine(x, mean, self.scale, shift, relu)  # (4), (15)
+        self.cut = y if relu else None
+        return y
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_gw, needs_gb = self.needs_grad
+        gy = gy if self.cut is None else self.kernels.relu_adjoint(gy, self.cut)  # (15)
         gx = gy * _column(self.scale, gy.ndim) if needs_gx else None  # (8)
         if not (needs_gw or needs_gb):
             return gx, None, None
@@ -98,6 +109,7 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    relu: bool = False,
 ) -> Tensor:
     """Normalise each channel to mean `bias` and standard deviation `weight`, as in `torch.nn.functional.batch_norm`.
 
@@ -109,6 +121,7 @@ def batch_norm(
         training: normalise by the batch's own mean and (biased) variance, and differentiate through them.
         momentum: weight of the batch in the running estimates, in [0, 1].
         eps: added to the variance, > 0.
+        relu: whether `relu` is applied to the result, in the same pass; not a bit differs from calling it after.
 
     Returns:
         Tensor of x's shape.
@@ -131,9 +144,9 @@ def batch_norm(
     weight, bias = _optional(weight, x), _optional(bias, x)
     _check_batch_norm(x, training, momentum, running_mean=mean, running_var=var, weight=weight, bias=bias)
     if not training and mean is not None and var is not None:
-        return FixedNorm.apply(x, weight, bias, mean=mean.data, var=var.data, eps=eps)
+        return FixedNorm.apply(x, weight, bias, mean=mean.data, var=var.data, eps=eps, relu=bool(relu))
     fn = BatchNorm()
-    y = fn(x, weight, bias, eps=eps)
+    y = fn(x, weight, bias, eps=eps, relu=bool(relu))
     if mean is not None and var is not None:
         m = x.size // x.shape[1]
         mean.data = (1 - momentum) * mean.data + momentum * fn.mean  # (9)

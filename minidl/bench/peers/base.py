@@ -208,13 +208,13 @@ class Eager(Peer):
 
     # Ops that some frameworks put together from others
 
-    def training_norm(self, x: Any, weight: Any, bias: Any) -> Any:
+    def training_norm(self, x: Any, weight: Any, bias: Any, **options: Any) -> Any:
         """Batch normalisation as a case of its own: by the batch, running estimates kept."""
         buffers = self.__dict__.setdefault("_running", {})
         for name, value in (("running_mean", 0.0), ("running_var", 1.0)):
             if len(buffers.get(f"op.{name}", ())) != x.shape[1]:
                 buffers[f"op.{name}"] = self.constant(np.full(x.shape[1], value, np.float32))
-        return self.batch_norm(x, weight, bias, buffers, "op", True)
+        return self.batch_norm(x, weight, bias, buffers, "op", True, **options)
 
     def batch_norm_relu(self, x: Any, weight: Any, bias: Any) -> Any:
         """The two as networks call them."""

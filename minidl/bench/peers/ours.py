@@ -104,9 +104,21 @@ class Minidl(Eager):
     def conv2d(self, x: Tensor, w: Tensor, stride: int = 1, padding: int = 0, groups: int = 1) -> Tensor:
         return ops.conv2d(x, w, stride=stride, padding=padding, groups=groups)
 
-    def batch_norm(self, x: Tensor, weight: Any, bias: Any, buffers: dict[str, Any], path: str, training: bool) -> Any:
+    def batch_norm(
+        self,
+        x: Tensor,
+        weight: Any,
+        bias: Any,
+        buffers: dict[str, Any],
+        path: str,
+        training: bool,
+        relu: bool = False,
+    ) -> Tensor:
         mean, var = buffers[f"{path}.running_mean"], buffers[f"{path}.running_var"]
-        return ops.batch_norm(x, mean, var, weight, bias, training=training)
+        return ops.batch_norm(x, mean, var, weight, bias, training=training, relu=relu)
+
+    def batch_norm_relu(self, x: Tensor, weight: Any, bias: Any) -> Tensor:
+        return self.training_norm(x, weight, bias, relu=True)
 
     def relu(self, x: Tensor) -> Tensor:
         return ops.relu(x)

@@ -105,6 +105,7 @@ def functions() -> Functions:
         "conv2d": conv2d,
         "conv_transpose2d": conv_transpose2d,
         "add": lambda a, b: jnp.add(a, b),
+        "add_relu": lambda a, b: nn.relu(jnp.add(a, b)),
         "sub": lambda a, b: jnp.subtract(a, b),
         "mul": lambda a, b: jnp.multiply(a, b),
         "div": lambda a, b: jnp.divide(a, b),

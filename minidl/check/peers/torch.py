@@ -51,6 +51,7 @@ def functions() -> Functions:
         "conv2d": f.conv2d,
         "conv_transpose2d": f.conv_transpose2d,
         "add": torch.add,
+        "add_relu": lambda a, b: f.relu(torch.add(a, b)),
         "sub": torch.sub,
         "mul": torch.mul,
         "div": torch.div,

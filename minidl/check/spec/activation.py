@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl import ops
 from minidl.check.spec.case import ErrorCase, Kink, OpCase, Sample
-from minidl.check.spec.elementwise import ANY, one_by_one, unary, unary_samples
+from minidl.check.spec.elementwise import ANY, binary, one_by_one, unary, unary_samples
 
 ZERO = np.zeros(3)
 
@@ -51,6 +51,12 @@ CASES = [
         ),
     ),
     unary("relu", lambda x: x if x > 0 else 0.0, "y = max(x, 0)", kinks=(Kink("x = 0: 0", Sample((ZERO,)), (ZERO,)),)),
+    binary(
+        "add_relu",
+        lambda a, b: max(a + b, 0.0),
+        "y = max(a + b, 0)",
+        kinks=(Kink("a + b = 0: 0", Sample((np.ones(3), -np.ones(3))), (ZERO, ZERO)),),
+    ),
     with_parameters(
         "leaky_relu",
         lambda x, negative_slope=0.01: x if x > 0 else negative_slope * x,

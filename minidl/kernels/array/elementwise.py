@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minidl.device import Array, get_array_module
 
-__all__ = ["add", "relu", "relu_adjoint"]
+__all__ = ["add", "add_relu", "relu", "relu_adjoint"]
 
 
 def relu(x: Array) -> Array:
@@ -20,3 +20,8 @@ def relu_adjoint(gy: Array, y: Array) -> Array:
 def add(a: Array, b: Array) -> Array:
     """a + b."""
     return a + b
+
+
+def add_relu(a: Array, b: Array) -> Array:
+    """max(a + b, 0)."""
+    return relu(a + b)

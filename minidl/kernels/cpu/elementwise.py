@@ -15,7 +15,7 @@ import numpy as np
 from minidl.kernels.array import elementwise as array
 from minidl.kernels.cpu.threads import run_blocks, split
 
-__all__ = ["add", "relu", "relu_adjoint"]
+__all__ = ["add", "add_relu", "mask", "rectify", "relu", "relu_adjoint"]
 
 BLOCK = 1 << 19
 BITS: dict[Any, type[np.integer]] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
@@ -25,26 +25,30 @@ def relu(x: np.ndarray) -> np.ndarray:
     """As `array.relu`."""
     if x.dtype not in BITS:
         return array.relu(x)
-    zero, infinity = x.dtype.type(0), x.dtype.type(np.inf)
-    return _over_runs(lambda x, y: np.clip(x, zero, infinity, out=y), x)
+    return _over_runs(rectify, x)
 
 
 def relu_adjoint(gy: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """As `array.relu_adjoint`.
+    """As `array.relu_adjoint`."""
+    if y.dtype not in BITS:
+        return array.relu_adjoint(gy, y)
+    return _over_runs(mask, gy, y)
+
+
+def rectify(x: np.ndarray, y: np.ndarray) -> None:
+    """y = max(x, 0), which may be x itself."""
+    np.clip(x, x.dtype.type(0), x.dtype.type(np.inf), out=y)
+
+
+def mask(gy: np.ndarray, y: np.ndarray, gx: np.ndarray) -> None:
+    """gx = gy where y > 0, else 0; dense arrays of a dtype in BITS, gx neither of the others.
 
     A float is positive if its bits are, read as an integer.  Clipped to 0 … 1 they are the mask, and the product of
     0 or 1 with the bits of gy is 0 or gy to the last bit.  (A NaN in y counts as positive if its sign bit is 0.)
     """
-    if y.dtype not in BITS:
-        return array.relu_adjoint(gy, y)
     bits = BITS[y.dtype]
-    zero, one = bits(0), bits(1)
-
-    def run(gy: np.ndarray, y: np.ndarray, gx: np.ndarray) -> None:
-        np.clip(y.view(bits), zero, one, out=gx.view(bits))
-        np.multiply(gx.view(bits), gy.view(bits), out=gx.view(bits))
-
-    return _over_runs(run, gy, y)
+    np.clip(y.view(bits), bits(0), bits(1), out=gx.view(bits))
+    np.multiply(gx.view(bits), gy.view(bits), out=gx.view(bits))
 
 
 def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -52,6 +56,18 @@ def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.shape != b.shape or a.dtype != b.dtype or a.size < BLOCK:
         return a + b
     return _over_runs(lambda b, a, y: np.add(a, b, out=y), b, a)  # in the memory order of a
+
+
+def add_relu(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As `array.add_relu`, in one pass: the sum is cut at 0 while it is in cache."""
+    if a.shape != b.shape or a.dtype != b.dtype or a.dtype not in BITS:
+        return relu(a + b)
+
+    def run(b: np.ndarray, a: np.ndarray, y: np.ndarray) -> None:
+        np.add(a, b, out=y)
+        rectify(y, y)
+
+    return _over_runs(run, b, a)
 
 
 def _over_runs(run: Callable[..., object], *arrays: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["add", "relu", "relu_adjoint"]
+__all__ = ["add", "add_relu", "relu", "relu_adjoint"]
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -30,3 +30,8 @@ def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     for i in np.ndindex(y.shape):
         y[i] = a[i] + b[i]
     return y
+
+
+def add_relu(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """y = max(a + b, 0), broadcast."""
+    return relu(add(a, b))
