@@ -43,7 +43,14 @@ def computed_in(dtype: str) -> str:
 
 
 def on_card(value: Any) -> Any:
-    return cp.asarray(value) if isinstance(value, np.ndarray) else value
+    """An array that lies in memory as `value` does."""
+    if not isinstance(value, np.ndarray) or value.flags.c_contiguous:
+        return cp.asarray(value) if isinstance(value, np.ndarray) else value
+    order = np.argsort([-s for s in value.strides], kind="stable")
+    if value.transpose(order).flags.c_contiguous:
+        return cp.asarray(value.transpose(order)).transpose(np.argsort(order).tolist())
+    assert value.shape[-1] * 2 == value.base.shape[-1]  # "sliced"
+    return cp.asarray(value.base)[..., ::2]
 
 
 def wide(value: Any) -> Any:
@@ -241,6 +248,102 @@ def test_windows_of_more_than_256_taps() -> None:
     (y, index), (want_y, want_index) = run("window_max", x, *place, (3, 2))
     assert index.dtype == np.int32 and (y == want_y).all() and (index == want_index).all()
     within_sum("window_max_adjoint", 6, "float32", normal(rng, y.shape, "float32"), index, x.shape, *place)
+
+
+# ---- batch normalisation and functions of one element -------------------------------------------------------------
+
+# Shapes: more rows than one chunk takes, few channels, more channels than a tile, one row, other numbers of axes.
+NORMS = {
+    "chunks": (3, 5, 20, 30),
+    "tiles": (2, 70, 5, 3),
+    "odd": (7, 1, 3, 3),
+    "vectors": (40, 33),
+    "sequences": (4, 6, 9),
+    "volumes": (2, 3, 2, 3, 4),
+}
+OFFSET = 1000.0  # of some channels, in standard deviations: E[x²] - μ² would lose six digits
+norms = pytest.mark.parametrize("shape", NORMS.values(), ids=NORMS)
+
+
+def norm_case(shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """x with channels far from 0 (near, in half precision, which could not hold them), and what else is needed."""
+    offset = np.where(np.arange(shape[1]) % 2, OFFSET if dtype != "float16" else 3, 0)
+    x = (rng.normal(size=shape) + offset.reshape(-1, *(1,) * (len(shape) - 2))).astype(dtype)
+    stats = {name: rng.normal(size=shape[1]).astype(computed_in(dtype)) for name in ("weight", "bias")}
+    exact = x.astype(np.float64)
+    axes = (0, *range(2, len(shape)))
+    mean, var = exact.mean(axis=axes), exact.var(axis=axes)
+    r = 1 / np.sqrt(var + 1e-5)
+    return (
+        {"x": x, "gy": rng.normal(size=shape).astype(dtype)}
+        | stats
+        | {name: value.astype(computed_in(dtype)) for name, value in (("mean", mean), ("r", r))}
+    )
+
+
+@types
+@pytest.mark.parametrize("relu", [False, True])
+@norms
+def test_batch_norm(shape: tuple[int, ...], relu: bool, dtype: str) -> None:
+    of = norm_case(shape, dtype, np.random.default_rng(0))
+    with counted() as launches:
+        cuda.batch_norm(*(on_card(of[k]) for k in ("x", "weight", "bias")), 1e-5, relu)
+    assert launches.total() == 3
+    got, want = run("batch_norm", *(of[k] for k in ("x", "weight", "bias")), 1e-5, relu)
+    single = computed_in(dtype)
+    assert [a.dtype for a in got] == [dtype, single, single]
+    unit, column = ROUNDING[single], (-1, *(1,) * (len(shape) - 2))
+    mean_error = 16 * unit * abs(of["x"].astype(np.float64)).mean(axis=(0, *range(2, len(shape))))
+    assert (abs(got[1] - want[1]) <= mean_error).all()
+    assert (abs(got[2] - want[2]) <= 64 * unit * want[2] + mean_error**2).all()  # as x is looked at twice
+    moved = abs(of["weight"]) / np.sqrt(want[2] + 1e-5) * mean_error
+    bound = moved.reshape(column) + 64 * unit * abs(want[0]).max()
+    assert (abs(got[0] - want[0]) <= bound + (ROUNDING[dtype] + unit) * abs(want[0])).all()
+
+
+@types
+@pytest.mark.parametrize("relu", [False, True])
+@norms
+def test_batch_norm_adjoint(shape: tuple[int, ...], relu: bool, dtype: str) -> None:
+    of = norm_case(shape, dtype, np.random.default_rng(0))
+    args = [of[k] for k in ("gy", "x", "mean", "r", "weight")]
+    y = of["gy"][::-1].copy() if relu else None  # any numbers, half of them positive
+    with counted() as launches:
+        cuda.batch_norm_adjoint(*map(on_card, args), None if y is None else on_card(y))
+    assert launches.total() == 3
+    got, want = run("batch_norm_adjoint", *args, y)
+    assert [a.dtype for a in got] == [dtype, computed_in(dtype), computed_in(dtype)]
+    terms = of["x"].size // shape[1]
+    for a, b in zip(got, want, strict=True):
+        close(a, b, str(a.dtype), 16 + terms**0.5)
+    sums, want_sums = run("channel_products", *args[:3])
+    for a, b in zip(sums, want_sums, strict=True):
+        close(a, b, str(a.dtype), 16 + terms**0.5)
+
+
+@types
+@pytest.mark.parametrize("relu", [False, True])
+@norms
+def test_channel_affine(shape: tuple[int, ...], relu: bool, dtype: str) -> None:
+    of = norm_case(shape, dtype, np.random.default_rng(0))
+    (got,), (want,) = run("channel_affine", *(of[k] for k in ("x", "mean", "weight", "bias")), relu)
+    assert got.dtype == dtype
+    close(got, want, dtype, 8)
+
+
+@types
+@pytest.mark.parametrize("of_b", ORDERS)
+@orders
+def test_functions_of_one_element(order: str, of_b: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    a, b = normal(rng, (2, 5, 4, 3), dtype, order), normal(rng, (2, 5, 4, 3), dtype, of_b)
+    a[0, 0, 0] = [np.nan, 0.0, -np.inf]
+    for routine, args in (("relu", (a,)), ("relu_adjoint", (b, a)), ("add", (a, b)), ("add_relu", (a, b))):
+        (got,), (want,) = run(routine, *args)
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, want.astype(dtype))
+    lies = cuda.relu(on_card(a))
+    assert (lies.transpose(0, 2, 3, 1) if order == "last" else lies).flags.c_contiguous
 
 
 # ---- what every launch must keep to -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import numpy as np
 from minidl.device import Array, get_array_module
 from minidl.kernels.cuda.sources import THREADS, TYPES, options, source_of, text
 
-__all__ = ["blocks_of", "computes", "counted", "ints", "launch", "pixel_blocks", "real", "ring"]
+__all__ = ["THREADS", "Dim", "blocks_of", "computes", "counted", "ints", "launch", "pixel_blocks", "real", "ring"]
 
 Dim = tuple[int, ...]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.device import Array, get_array_module
 
-__all__ = ["broadcast_map", "channels_last", "empty_map", "logical", "rows_of_channels"]
+__all__ = ["broadcast_map", "channels_last", "empty_map", "logical", "pixels_by_channels", "with_channels_second"]
 
 
 def channels_last(x: Array) -> Array:
@@ -41,6 +41,12 @@ def broadcast_map(value: Array) -> tuple[Array, tuple[np.int64, ...]]:
     return value, tuple(reversed(steps))
 
 
-def rows_of_channels(x: Array) -> Array:
-    """(N, C, …) → (N, …, C), contiguous: one row of C values for everything that is not a channel."""
-    return get_array_module(x).ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1))
+def pixels_by_channels(x: Array) -> Array:
+    """(N, C, …) → (N·…, C), contiguous: a row of C values for every pixel of every sample."""
+    return get_array_module(x).ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1)).reshape(-1, x.shape[1])
+
+
+def with_channels_second(rows: Array, shape: tuple[int, ...]) -> Array:
+    """(N·…, C) → `shape` (N, C, …), a view."""
+    last = len(shape) - 1
+    return rows.reshape(shape[0], *shape[2:], shape[1]).transpose(0, last, *range(1, last))

@@ -52,6 +52,14 @@ class Source:
 
 
 SOURCES = (
+    Source("elementwise.cu", ("relu", "relu_adjoint", "add")),
+    Source(
+        "norm.cu",
+        (
+            *("chunk_moments", "channel_moments", "channel_affine"),
+            *("chunk_products", "channel_products", "batch_norm_gx"),
+        ),
+    ),
     Source("optim.cu", ("sgd_step", "adamw_step", "count_overflows", "loss_scale_step")),
     Source(
         "window.cu",
