@@ -70,6 +70,22 @@ class Device:
         """Bytes that arrays take on the GPU now; 0 on the CPU."""
         return 0 if self.name == "cpu" else int(self.xp.get_default_memory_pool().used_bytes())
 
+    def describe(self) -> dict[str, Any]:
+        """The card, its driver and the array module, for reports; empty on the CPU."""
+        if self.name == "cpu":
+            return {}
+        runtime = self.xp.cuda.runtime
+        card, driver, cuda = runtime.getDeviceProperties(0), runtime.driverGetVersion(), runtime.runtimeGetVersion()
+        return {
+            "card": card["name"].decode(errors="replace"),
+            "compute_capability": f"{card['major']}.{card['minor']}",
+            "multiprocessors": card["multiProcessorCount"],
+            "card_memory_gib": round(card["totalGlobalMem"] / 2**30, 1),
+            "driver_cuda": f"{driver // 1000}.{driver % 1000 // 10}",
+            "runtime_cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
+            "array_module": f"{self.xp.__name__} {self.xp.__version__}",
+        }
+
     def synchronize(self) -> None:
         """Wait until everything asked of the device is done."""
         if self.name == "gpu":

@@ -84,7 +84,11 @@ def build(config: Config) -> Training:
     """
     device = get_device(config.device)
     device.limit_memory(config.gpu_memory)
-    train_set, test_set = datasets(config)
+    return assembled(config, device, *datasets(config))
+
+
+def assembled(config: Config, device: Device, train_set: Dataset, test_set: Dataset) -> Training:
+    """The same from images and a device that are at hand."""
     train_loader, test_loader = loaders(config, train_set, test_set)
     model = plain_network(config, train_set.num_classes)
     conversion = put_priors(config, model, train_set.image_shape)

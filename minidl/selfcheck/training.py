@@ -1,0 +1,102 @@
+"""Short training runs on images drawn on the spot: the CPU's curve, the same bits twice, memory, mixed precision.
+
+Two runs whose weights differ in their last bits part at an exponential rate, until they agree no more than two runs
+of other seeds.  So a device's curve of the loss is held to how fast the CPU's own parts from itself: with L(t) its
+loss after t steps, and L'(t) that of a run whose first weights were multiplied by 1 ± 2⁻²² at random,
+
+    |L(device, t) - L(t)|  ≤  30 max over s <= t of |L'(s) - L(s)|  +  10⁻⁵ L(0)                              (1)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from minidl.data import MultiScale
+from minidl.device import CPU, Array, Device
+from minidl.selfcheck.finding import Finding, Part, Setting, failed, judged
+from minidl.train.build import Training, assembled
+from minidl.train.loop import Hook, train_epoch
+from minidl.train.recipes import resolve
+
+BATCH = 32
+AMPLIFIED = 30.0
+PERTURBED = 2.0**-22
+
+
+class Watch(Hook):
+    """Notes the loss and the memory after every step, and waits for neither."""
+
+    def __init__(self) -> None:
+        self.sums: list[Array] = []
+        self.memory: list[int] = []
+
+    def on_step(self, run: Training) -> None:
+        self.sums.append(run.position.loss_sum)
+        self.memory.append(run.device.memory())
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The mean loss of every step's batch."""
+        return np.diff([0.0, *map(float, self.sums)]) / BATCH
+
+
+def training(setting: Setting) -> Iterator[Finding]:
+    """Curve, bits and memory of a run in float32."""
+    count = 6 if setting.quick else 100
+    images = MultiScale("train", size=count * BATCH), MultiScale("test", size=10)
+
+    def run(device: Device, perturbed: bool = False) -> tuple[Training, Watch]:
+        setting.progress(f"{count} steps on the {device}")
+        config = resolve({"batch_size": BATCH, "epochs": 1, "augment": "none", "log_every": count})
+        made, watch = assembled(replace(config, device=device.name), device, *images), Watch()
+        if perturbed:
+            rng = np.random.default_rng(1)
+            for p in made.model.parameters():
+                p.data = p.data * (1 + PERTURBED * rng.choice([-1, 1], p.shape)).astype(p.dtype)
+        train_epoch(made, [watch])
+        return made, watch
+
+    try:
+        right, moved = run(CPU)[1].losses, run(CPU, perturbed=True)[1].losses
+        (first, watch), (second, _) = run(setting.device), run(setting.device)
+    except Exception as error:  # whatever a device may do wrong
+        yield failed("short run", error)
+        return
+    yield curve(watch.losses, right, moved)
+    yield repeated(first, second)
+    if setting.device.name == "gpu":
+        yield steady(watch.memory)
+
+
+def curve(losses: np.ndarray, right: np.ndarray, moved: np.ndarray) -> Finding:
+    """Whether a run follows the CPU's as (1) says, and learns."""
+    room = AMPLIFIED * np.maximum.accumulate(np.abs(moved - right)) + 1e-5 * right[0]  # (1)
+    ratios = np.abs(losses - right) / room
+    says = (
+        f"{len(right)} steps, loss {losses[0]:.4f} → {losses[-1]:.4f} (CPU {right[0]:.4f} → {right[-1]:.4f}), "
+        f"at most {ratios.max():.2g} of what rounding explains"
+    )
+    return judged("curve", float(ratios.max()), says, losses=losses.tolist(), cpu=right.tolist())
+
+
+def repeated(first: Training, second: Training) -> Finding:
+    """Whether two runs of one seed end with the same bits."""
+    a, b = first.model.state_dict(), second.model.state_dict()
+    other = [name for name in a if a[name].tobytes() != b[name].tobytes()]
+    if other:
+        return Finding("determinism", "wrong", f"two runs of one seed end with other bits in {other[0]}")
+    return Finding("determinism", "ok", f"two runs of one seed end with the same bits in all {len(a)} arrays")
+
+
+def steady(memory: list[int]) -> Finding:
+    """Whether steps take no more memory as they go on: the most of the last half is that of the first."""
+    half = len(memory) // 2
+    before, after = max(memory[:half]), max(memory[half:])
+    says = f"{after / 2**20:,.1f} MiB of arrays after every step, {before / 2**20:,.1f} MiB in the first half"
+    return judged("memory", after / before if before else float(after > 0) * 2, says, bytes=after)
+
+
+TRAINING = Part("training", training)
