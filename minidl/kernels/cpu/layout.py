@@ -58,6 +58,13 @@ def rows_apart(shape: tuple[int, ...], dtype: Any, slot: int) -> np.ndarray:
     return scratch((*shape[:-1], shape[-1] + 64 // np.dtype(dtype).itemsize), dtype, slot)[..., : shape[-1]]
 
 
+def apart(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised array (C, H, W, N) whose rows lie a cache line further apart, as `rows_apart`."""
+    c, h, w, n = shape
+    rows = np.empty((c, h, w * n + 64 // np.dtype(dtype).itemsize), dtype)
+    return rows[..., : w * n].reshape(shape)  # (C,H,W·N) → (C,H,W,N), a view
+
+
 def padded(x: np.ndarray, rows: Pair, columns: Pair, slot: int = 0) -> np.ndarray:
     """x[:, r0:r1, c0:c1] of x (C, H, W, N) with zeros where it reaches outside; a view where it does not."""
     channels, height, width, n = x.shape

@@ -5,7 +5,9 @@ a product (Wo, W) (W, N) a row.  Where these are thin or T is large the block is
 moved as one item, and the width is as the height.  The large matrices of blurs are banded: their rows are taken a few
 at a time, with those columns alone that they have something in.
 
-A block is a few channels, and stays in cache from the first product to the last.
+A block is a few channels, and stays in cache from the first product to the last.  The rows of a map are often a power
+of two long and then fall into the same few cache sets, where a product along the height reads all of them at once; so
+what is made here for such a product has rows a cache line further apart.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from minidl.kernels.cpu.gemm import multiply, multiply_transposed
-from minidl.kernels.cpu.layout import chwn, items, nchw
+from minidl.kernels.cpu.layout import apart, chwn, items, nchw, rows_apart
 from minidl.kernels.cpu.threads import run_blocks, scratch, split
 
 __all__ = ["separable_map", "separable_map_adjoint"]
@@ -23,6 +25,7 @@ __all__ = ["separable_map", "separable_map_adjoint"]
 _BLOCK = 1 << 17  # elements of x in a block
 _LARGE, _BAND = 32, 16  # matrices with more rows are taken so many rows at a time
 _THIN = 64  # images in a batch
+_ROWS = 16  # with more, laying them apart costs less than reading them from the same cache sets twice
 
 Bands: TypeAlias = list[tuple[slice, slice, np.ndarray]]  # rows, columns, and the matrices (1 or C, ·, ·) there
 
@@ -32,7 +35,7 @@ def separable_map(x: np.ndarray, t_h: np.ndarray, t_w: np.ndarray) -> tuple[np.n
     dtype = np.result_type(x, t_h, t_w)
     x, by_row, by_column = chwn(x, dtype), _bands(t_h, dtype), _bands(t_w, dtype)
     c, h, _, n = x.shape
-    z = np.empty((c, h, t_w.shape[-2], n), dtype)
+    z = apart((c, h, t_w.shape[-2], n), dtype)
     y = np.empty((c, t_h.shape[-2], *z.shape[2:]), dtype)
 
     def block(s: slice) -> None:
@@ -59,16 +62,19 @@ def separable_map_adjoint(
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """As `array.separable_map_adjoint`."""
     dtype = np.result_type(gy, x, t_h, t_w)
-    gy, x, z = (chwn(a, dtype) for a in (gy, x, z))
+    gy, x, z = chwn(gy, dtype), chwn(x, dtype), _dense_rows(z, dtype)
     by_row, by_column = (_bands(t.swapaxes(-1, -2), dtype) for t in (t_h, t_w))
     gx = np.empty_like(x) if needs_gx else None
     gt_h, gt_w = (np.empty((len(x), *t.shape[-2:]), dtype) if needs_gt else None for t in (t_h, t_w))
 
     def block(s: slice) -> None:
-        q = scratch(z[s].shape, dtype, slot=0)
-        _along_height(by_row, s, gy[s], q)
+        q, g = _apart_in_scratch(z[s].shape, dtype, slot=0), gy[s]
+        if gy.shape[1] > _ROWS:
+            g = _apart_in_scratch(g.shape, dtype, slot=1)
+            np.copyto(g, gy[s])
+        _along_height(by_row, s, g, q)
         if gt_h is not None:
-            gt_h[s] = multiply_transposed(_rows(gy[s]), _rows(z[s]))
+            gt_h[s] = multiply_transposed(_rows(g), _rows(z[s]))
         if not _turns(x, t_w):
             if gx is not None:
                 _along_width(by_column, s, q, gx[s])
@@ -121,6 +127,18 @@ def _along_width(bands: Bands, s: slice, x: np.ndarray, y: np.ndarray) -> None:
 def _rows(x: np.ndarray) -> np.ndarray:
     """(C, H, W, N) → (C, H, W·N)."""
     return x.reshape(*x.shape[:2], -1)
+
+
+def _dense_rows(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """x (N, C, H, W) as (C, H, W, N) whose rows are dense: a view if it lies so, however far its rows are apart."""
+    view = x.transpose(1, 2, 3, 0)
+    row = view[:1, :1]
+    return view if x.dtype == dtype and row.size and row.flags.c_contiguous else chwn(x, dtype)
+
+
+def _apart_in_scratch(shape: tuple[int, ...], dtype: np.dtype, slot: int) -> np.ndarray:
+    c, h, w, n = shape
+    return rows_apart((c, h, w * n), dtype, slot).reshape(shape)  # (C,H,W·N) → (C,H,W,N)
 
 
 def _turned(x: np.ndarray, slot: int) -> np.ndarray:
