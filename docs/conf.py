@@ -28,11 +28,13 @@ exclude_patterns = ["docs/_build", "docs/_ext", "docs/_static", "docs/figures", 
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "docs._ext.sources",
     "docs._ext.mathematics",
     "docs._ext.pages",
+    "docs._ext.docstrings",
+    "docs._ext.reference",
+    "docs._ext.notebooks",
 ]
 
 # Markdown
@@ -61,3 +63,13 @@ nb_execution_cache_path = str(ROOT / "docs" / "_build" / "notebooks")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+
+# Reference
+autodoc_class_signature = "mixed"
+autodoc_inherit_docstrings = False
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"

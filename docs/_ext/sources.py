@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -15,6 +16,7 @@ from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 ALWAYS = ("minidl",)
 SUFFIXES = (".py", ".cpp", ".cu", ".toml", ".json")
@@ -52,17 +54,34 @@ def link_to_pages(app: Sphinx, doctree: nodes.document) -> None:
     for node in [*doctree.findall(addnodes.download_reference), *doctree.findall(addnodes.pending_xref)]:
         if isinstance(node, addnodes.pending_xref) and node.get("reftype") != "myst":
             continue
-        path = repository_path(docname, node["reftarget"])
+        target, _, name = node["reftarget"].partition("#")
+        path = repository_path(docname, target)
         if is_shown(Path(app.srcdir), path):
-            node.replace_self(_link(app, docname, path, node.children))
+            node.replace_self(_link(app, docname, path, node.children, line_of(Path(app.srcdir) / path, name)))
 
 
-def _link(app: Sphinx, docname: str, path: str, children: list[nodes.Node]) -> nodes.reference:
+def line_of(file: Path, name: str) -> int | None:
+    """The line where a function or class begins; None if no name is given.
+
+    Raises:
+        ExtensionError: the file defines no such name.
+    """
+    if not name:
+        return None
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if re.match(rf"\s*(?:def|class) {re.escape(name)}\b", line):
+            return number
+    raise ExtensionError(f"{file.name} defines no {name}")
+
+
+def _link(app: Sphinx, docname: str, path: str, children: list[nodes.Node], line: int | None) -> nodes.reference:
     if not hasattr(app.env, "minidl_sources"):
         app.env.minidl_sources = set()  # type: ignore[attr-defined]
     app.env.minidl_sources.add(path)
     depth = docname.count("/")
     link = nodes.reference("", "", internal=True, refuri="../" * depth + page_name(path) + ".html")
+    if line is not None:
+        link["refuri"] += f"#L-{line}"
     for child in children:
         link += child.deepcopy() if isinstance(child, nodes.Node) else child
     return link
