@@ -79,7 +79,6 @@ class Device:
         return {
             "card": card["name"].decode(errors="replace"),
             "compute_capability": f"{card['major']}.{card['minor']}",
-            "multiprocessors": card["multiProcessorCount"],
             "card_memory_gib": round(card["totalGlobalMem"] / 2**30, 1),
             "driver_cuda": f"{driver // 1000}.{driver % 1000 // 10}",
             "runtime_cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",

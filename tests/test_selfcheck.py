@@ -19,6 +19,7 @@ from minidl.selfcheck import operations, parts
 from minidl.selfcheck.finding import Finding, Part, Setting, without_paths
 from minidl.selfcheck.report import page
 from minidl.selfcheck.training import curve, steady
+from tests.gpu.strict import installed
 
 BY_NAME = {case.name: case for case in CASES}
 
@@ -50,6 +51,19 @@ def test_the_report_is_a_page_and_names_nobody(checked: Path) -> None:
     for word in (word for word in private if len(word) > 3):
         assert word not in text
         assert word not in data
+
+
+def test_a_gpu_that_is_imitated_is_right(tmp_path: Path) -> None:
+    """On the strict stand-in for CuPy: nothing mixes the two kinds of memory, and the report knows the card."""
+    out = tmp_path / "report.json"
+    with installed():
+        status = command.main(["--quick", "--device", "gpu", "--out", str(out)])
+    report = json.loads(out.read_text())
+    assert [f for part in report["parts"].values() for f in part if f["status"] == "wrong"] == []
+    assert status == 0
+    assert {f["name"] for f in report["parts"]["training"]} >= {"curve", "determinism", "memory"}
+    assert report["machine"]["card"]
+    assert "card        " in page(report)
 
 
 def test_a_kernel_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,10 +101,10 @@ def test_nothing_that_goes_wrong_stops_the_check() -> None:
 
 def test_a_curve_that_leaves_the_cpus_is_found() -> None:
     right = np.array([2.3, 2.2, 2.1])
-    moved = right + [0, 1e-6, 1e-5]
-    assert curve(right + [1e-6, 2e-5, 2e-4], right, moved).status == "ok"
-    assert curve(right + [1e-4, 0, 0], right, moved).status == "wrong"
-    assert curve(right + [0, 0, np.nan], right, moved).status == "wrong"
+    moved = right + np.array([0, 1e-6, 1e-5])
+    assert curve(right + np.array([1e-6, 2e-5, 2e-4]), right, moved).status == "ok"
+    assert curve(right + np.array([1e-4, 0, 0]), right, moved).status == "wrong"
+    assert curve(right + np.array([0, 0, np.nan]), right, moved).status == "wrong"
 
 
 def test_memory_that_grows_is_found() -> None:

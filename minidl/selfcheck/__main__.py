@@ -12,8 +12,8 @@ from pathlib import Path
 
 from minidl.device import get_device
 from minidl.errors import UserError
-from minidl.selfcheck.report import page, write
 from minidl.selfcheck.parts import run
+from minidl.selfcheck.report import page, write
 from minidl.train.build import check_environment
 
 PROG = "minidl.selfcheck"

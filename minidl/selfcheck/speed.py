@@ -26,15 +26,14 @@ from minidl.optim import SGD
 from minidl.selfcheck.finding import Finding, Part, Setting, failed
 
 SECONDS = 3.0  # for each case and framework
-SIZES = {"batch": 128, "image": 32, "classes": 10}
 
 
 def cases() -> list[Case]:
     """Networks small enough for every card, and one that keeps a large one busy."""
     return [
-        network("resnet20", "resnet20", **SIZES),
-        network("resnet20-gaussian-pool", "resnet20", prior="gaussian-pool", **SIZES),
-        network("resnet20-gaussian-conv", "resnet20", prior="gaussian-conv", **SIZES),
+        network("resnet20", "resnet20", batch=128, image=32, classes=10),
+        network("resnet20-gaussian-pool", "resnet20", batch=128, image=32, classes=10, prior="gaussian-pool"),
+        network("resnet20-gaussian-conv", "resnet20", batch=128, image=32, classes=10, prior="gaussian-conv"),
         network("resnet18-64px", "resnet18", batch=64, image=64, classes=100),
     ]
 

@@ -66,7 +66,8 @@ def step(
     fields: dict[str, Any] = {key: spec[key] for key in ("pool", "conv", "classifier") if key in spec}
     net = network(Config(model=model, **fields), CLASSES).astype(dtype)
     rng = np.random.default_rng(7)
-    images, labels = rng.normal(size=(batch, 3, 32, 32)).astype(dtype), rng.integers(0, CLASSES, batch)
+    images: np.ndarray = rng.normal(size=(batch, 3, 32, 32)).astype(dtype)
+    labels = rng.integers(0, CLASSES, batch)
     if signs is not None:
         rng = np.random.default_rng(signs)
         images = images * (1 + OFF * rng.choice([-1, 1], images.shape))

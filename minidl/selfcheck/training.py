@@ -26,16 +26,14 @@ AMPLIFIED = 30.0
 PERTURBED = 2.0**-22
 
 
-class Watch(Hook):
-    """Notes the loss and the memory after every step, and waits for neither."""
+class Curve(Hook):
+    """Keeps the sum of the losses after every step, and waits for none."""
 
     def __init__(self) -> None:
         self.sums: list[Array] = []
-        self.memory: list[int] = []
 
     def on_step(self, run: Training) -> None:
         self.sums.append(run.position.loss_sum)
-        self.memory.append(run.device.memory())
 
     @property
     def losses(self) -> np.ndarray:
@@ -43,32 +41,44 @@ class Watch(Hook):
         return np.diff([0.0, *map(float, self.sums)]) / BATCH
 
 
+class Memory(Hook):
+    """Notes how many bytes the device holds after every step."""
+
+    def __init__(self) -> None:
+        self.bytes: list[int] = []
+
+    def on_step(self, run: Training) -> None:
+        self.bytes.append(run.device.memory())
+
+
 def training(setting: Setting) -> Iterator[Finding]:
     """Curve, bits and memory of a run in float32."""
     count = 6 if setting.quick else 100
     images = MultiScale("train", size=count * BATCH), MultiScale("test", size=10)
 
-    def run(device: Device, perturbed: bool = False) -> tuple[Training, Watch]:
+    def run(device: Device, hook: Hook, perturbed: bool = False) -> Training:
         setting.progress(f"{count} steps on the {device}")
         config = resolve({"batch_size": BATCH, "epochs": 1, "augment": "none", "log_every": count})
-        made, watch = assembled(replace(config, device=device.name), device, *images), Watch()
+        made = assembled(replace(config, device=device.name), device, *images)
         if perturbed:
             rng = np.random.default_rng(1)
             for p in made.model.parameters():
                 p.data = p.data * (1 + PERTURBED * rng.choice([-1, 1], p.shape)).astype(p.dtype)
-        train_epoch(made, [watch])
-        return made, watch
+        train_epoch(made, [hook])
+        return made
 
+    right, moved, here, memory = Curve(), Curve(), Curve(), Memory()
     try:
-        right, moved = run(CPU)[1].losses, run(CPU, perturbed=True)[1].losses
-        (first, watch), (second, _) = run(setting.device), run(setting.device)
+        run(CPU, right)
+        run(CPU, moved, perturbed=True)
+        first, second = run(setting.device, here), run(setting.device, memory)
     except Exception as error:  # whatever a device may do wrong
         yield failed("short run", error)
         return
-    yield curve(watch.losses, right, moved)
+    yield curve(here.losses, right.losses, moved.losses)
     yield repeated(first, second)
     if setting.device.name == "gpu":
-        yield steady(watch.memory)
+        yield steady(memory.bytes)
 
 
 def curve(losses: np.ndarray, right: np.ndarray, moved: np.ndarray) -> Finding:
