@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return fail(str(error), 2)
     except MemoryError as error:
-        return fail(f"out of memory ({error}); try a smaller --batch-size, --image-size or --model", 2)
+        card = type(error).__name__ == "OutOfMemoryError"  # CuPy's, which names the limit
+        more = ", or more of the card: --gpu-memory 1.0" if card else ""
+        return fail(f"out of memory ({error}); try a smaller --batch-size, --image-size or --model{more}", 2)
     except KeyboardInterrupt:
         return fail("stopped at once; files are as they were last saved", 130)
     except BrokenPipeError:  # whoever read our output is gone: nothing more can be said

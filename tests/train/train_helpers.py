@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minidl import Tensor, checkpoint, nn
+from minidl.device import get_array_module
 from minidl.train.__main__ import main
 from minidl.train.record import BEST, CLOCK, CONFIG, CURVES, LAST, METRICS
 
@@ -30,7 +31,8 @@ class Noisy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.bn(self.conv(x)).reshape(len(x), -1)  # (N,4,8,8) → (N,256)
         if self.training:
-            x = x * self.noise.normal(1, 0.1, x.shape).astype(x.dtype)
+            noise = self.noise.normal(1, 0.1, x.shape).astype(x.dtype)
+            x = x * Tensor(get_array_module(x.data).asarray(noise))
         return self.fc(x)
 
 
