@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from minidl.device import Array, asnumpy, get_array_module
-from minidl.guards import checked_cotangent, checked_gradients, floating_copy, frozen, one_dtype
+from minidl.guards import checked_cotangent, checked_gradients, floating_copy, frozen, one_device, one_dtype
 from minidl.kernels import kernels_for
 
 _grad_enabled: ContextVar[bool] = ContextVar("minidl_grad_enabled", default=True)
@@ -263,6 +263,7 @@ class Function:
         recording = _grad_enabled.get()
         self.needs_grad = tuple(recording and x is not None and x.requires_grad for x in inputs)
         one_dtype(self.name, arrays)
+        one_device(self.name, self.xp, arrays)
         y = _observer.get()(self, self.forward, *arrays, **params)
         y = Tensor._owning(self.xp.asarray(y))  # NumPy reductions return scalars
         if any(self.needs_grad):

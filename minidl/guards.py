@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,14 @@ def one_dtype(name: str, arrays: list[Array | None]) -> None:
     dtypes = {a.dtype for a in arrays if a is not None}
     if len(dtypes) > 1 and not any(d.kind == "c" for d in dtypes):
         raise TypeError(f"{name}: inputs must share one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
+
+
+def one_device(name: str, xp: ModuleType, arrays: list[Array | None]) -> None:
+    """Refuse arrays of NumPy among those of a GPU: each would have to be copied, in every step, unseen."""
+    if xp is not np and any(isinstance(a, np.ndarray) for a in arrays):
+        raise TypeError(
+            f"{name}: inputs must live on one device, got an array of NumPy among those of a GPU; use device.asarray"
+        )
 
 
 def checked_cotangent(y: Tensor, grad_output: Any) -> Array:
