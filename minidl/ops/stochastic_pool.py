@@ -176,27 +176,15 @@ class MaxEntPool2d(Function):
     """y = Σ p x, p = softmax of λx over each window; see (9)-(11)."""
 
     def forward(self, x: Array, lam: Array, *, windows: Windows) -> Array:
-        xp, place = self.xp, (*windows.place, windows.output_size)
-        self.x_shape, self.lam, self.windows = x.shape, lam, windows
-        self.t = self.kernels.window_samples(x, 0.0, *place)  # (T,N,C,Ho,Wo)
-        a = lam * self.t
-        if windows.inside().min() < self.t.shape[0]:  # what lies outside has p = 0
-            on_map = self.kernels.window_samples(xp.ones((1, 1, *x.shape[2:]), x.real.dtype), 0.0, *place)
-            a = xp.where(on_map > 0, a, -xp.inf)
-        e = xp.exp(a - a.real.max(axis=0))
-        self.p = e / e.sum(axis=0)  # (9)
-        self.y = (self.p * self.t).sum(axis=0)
+        self.x, self.lam, self.windows = x, lam, windows
+        self.y, self.kept = self.kernels.maxent_pool(x, lam, *windows.place, windows.output_size)  # (9)
         return self.y
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_glam = self.needs_grad
-        above, gx, glam = self.t - self.y, None, None
-        if needs_gx:
-            gt = gy * self.p * (1 + self.lam * above)  # (10)
-            gx = self.kernels.window_samples_adjoint(gt, self.x_shape, *self.windows.place)
-        if needs_glam:
-            glam = sum_to(gy * (self.p * above * above).sum(axis=0), self.lam.shape)  # (11)
-        return gx, glam
+        law = self.x, self.lam, self.y, self.kept, *self.windows.place
+        gx = self.kernels.maxent_pool_adjoint(gy, *law) if needs_gx else None  # (10)
+        return gx, sum_to(gy * self.kernels.maxent_variance(*law), self.lam.shape) if needs_glam else None  # (11)
 
 
 def maxent_pool2d(

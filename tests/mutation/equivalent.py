@@ -47,10 +47,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         " → gy * self.noise / (2 * xp.where(self.alive, self.root, 1))": PARALLEL,
         "1 → 2": PARALLEL,
     },
-    "ops.stochastic_pool.MaxEntPool2d.backward": {
-        "above, gx, glam = (self.t - self.y, None, None) → above, glam, gx = (self.t - self.y, None, None)": BOTH_NONE,
-        "(self.p * above * above).sum(axis=0) → self.p * above * above": "`sum_to` sums over the leading axis too",
-    },
 }
 
 SURVIVING: dict[str, dict[str, str]] = {

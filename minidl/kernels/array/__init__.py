@@ -2,6 +2,7 @@
 
 from minidl.kernels.array.conv import *  # noqa: F403
 from minidl.kernels.array.elementwise import *  # noqa: F403
+from minidl.kernels.array.maxent import *  # noqa: F403
 from minidl.kernels.array.norm import *  # noqa: F403
 from minidl.kernels.array.optim import *  # noqa: F403
 from minidl.kernels.array.separable import *  # noqa: F403

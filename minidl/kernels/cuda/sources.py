@@ -62,6 +62,13 @@ SOURCES = (
     ),
     Source("optim.cu", ("sgd_step", "adamw_step", "count_overflows", "loss_scale_step")),
     Source(
+        "stochastic_pool.cu",
+        (
+            *("gaussian_pool", "gaussian_pool_adjoint"),
+            *("maxent_pool", "maxent_pool_adjoint", "maxent_variance"),
+        ),
+    ),
+    Source(
         "window.cu",
         (
             *("window_sum", "window_sum_adjoint", "window_max", "window_max_adjoint"),
@@ -70,10 +77,11 @@ SOURCES = (
     ),
 )
 
-# What __launch_bounds__ in the sources promises the compiler, and asks of it: blocks of at most so many threads, and so
-# many blocks at a time on one multiprocessor, which share its 65536 registers.
-THREADS, BLOCKS = 256, 4
-REGISTERS = 65536 // (THREADS * BLOCKS)
+# What __launch_bounds__(256, BLOCKS) in the sources promises the compiler, and asks of it: blocks of at most THREADS
+# threads, and so many blocks at a time on one multiprocessor, which share its 65536 registers.  Doubles take two each.
+THREADS = 256
+BLOCKS = {"e": 4, "f": 4, "d": 2}
+REGISTERS = {dtype: 65536 // (THREADS * blocks) for dtype, blocks in BLOCKS.items()}
 
 _OF = {kernel: source for source in SOURCES for kernel in source.kernels}
 
@@ -100,10 +108,16 @@ def options(source: Source, dtype: str) -> tuple[str, ...]:
 
     Example:
         >>> options(source_of("sgd_step"), "e")
-        ('--std=c++17', '-DSTORED=f16', '-DACCUMULATED=float')
+        ('--std=c++17', '-DSTORED=f16', '-DACCUMULATED=float', '-DBLOCKS=4')
     """
     stored, accumulated = TYPES[dtype]
-    return ("--std=c++17", f"-DSTORED={stored}", f"-DACCUMULATED={accumulated}", *source.flags)
+    return (
+        "--std=c++17",
+        f"-DSTORED={stored}",
+        f"-DACCUMULATED={accumulated}",
+        f"-DBLOCKS={BLOCKS[dtype]}",
+        *source.flags,
+    )
 
 
 def instantiations() -> Iterator[tuple[Source, str]]:

@@ -27,7 +27,7 @@ __device__ inline A rectified(A v, bool relu) { return relu && v <= A(0) ? A(0) 
 
 // Stage 1 of (1), (2): a number m_b near the mean of chunk b (its mean, rounded), and what is left when it is taken
 // away, e_b = Σ (x - m_b) and q_b = Σ (x - m_b)².  The second look at the chunk finds it in the cache.
-extern "C" __global__ void __launch_bounds__(256, 4) chunk_moments(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) chunk_moments(
     const T* __restrict__ x, A* __restrict__ near_mean, A* __restrict__ rest, A* __restrict__ squares, int rows,
     int channels, int rows_per_chunk)
 {
@@ -59,7 +59,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) chunk_moments(
 //
 // exactly, whatever m_b is; so rounding m_b costs no digits, and neither does a mean that is large beside √v.  Then
 // scale = γ r of (3), (4).
-extern "C" __global__ void __launch_bounds__(256, 4) channel_moments(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) channel_moments(
     const A* __restrict__ near_mean, const A* __restrict__ rest, const A* __restrict__ squares,
     const A* __restrict__ weight, A* __restrict__ mean, A* __restrict__ variance, A* __restrict__ scale, int rows,
     int channels, int rows_per_chunk, int chunks, A eps)
@@ -86,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) channel_moments(
 }
 
 // (4), (15): y = scale (x - mean) + shift, cut at 0 if `relu`.
-extern "C" __global__ void __launch_bounds__(256, 4) channel_affine(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) channel_affine(
     const T* __restrict__ x, T* __restrict__ y, const A* __restrict__ mean, const A* __restrict__ scale,
     const A* __restrict__ shift, bool relu, int rows, int channels, int rows_per_chunk)
 {
@@ -100,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) channel_affine(
 }
 
 // Stage 1 of (5), (6): Σ gy and Σ gy (x - μ) of each chunk; gy counts where y > 0 if a relu came after (15).
-extern "C" __global__ void __launch_bounds__(256, 4) chunk_products(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) chunk_products(
     const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y, const A* __restrict__ mean,
     A* __restrict__ sums, A* __restrict__ products, bool relu, int rows, int channels, int rows_per_chunk)
 {
@@ -124,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) chunk_products(
 }
 
 // Stage 2: gβ = Σ gy (5), and Σ gy (x - μ), or r times that, gγ (6).
-extern "C" __global__ void __launch_bounds__(256, 4) channel_products(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) channel_products(
     const A* __restrict__ sums, const A* __restrict__ products, const A* __restrict__ r, A* __restrict__ total,
     A* __restrict__ product, bool times_r, int channels, int chunks)
 {
@@ -144,7 +144,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) channel_products(
 }
 
 // (7): gx = γ r [gy - gβ/M - (x - μ) r gγ/M]
-extern "C" __global__ void __launch_bounds__(256, 4) batch_norm_gx(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) batch_norm_gx(
     const T* __restrict__ gy, const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ gx,
     const A* __restrict__ mean, const A* __restrict__ r, const A* __restrict__ weight, const A* __restrict__ gw,
     const A* __restrict__ gb, bool relu, int rows, int channels, int rows_per_chunk)

@@ -12,7 +12,7 @@
 
 
 // (1) g ← g + λ p;   (2) v ← μ v + g;   (3) p ← p - η v, or p - η (g + μ v)
-extern "C" __global__ void __launch_bounds__(256, 4) sgd_step(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) sgd_step(
     const A* __restrict__ p, const T* __restrict__ g, const A* __restrict__ v, A* __restrict__ p_new,
     A* __restrict__ v_new, T* __restrict__ low, const long long* __restrict__ ends, const double* __restrict__ decays,
     const double* __restrict__ lr_factors, int segments, double lr, A momentum, bool nesterov,
@@ -46,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) sgd_step(
 }
 
 // (4) p ← (1 - η λ) p;   (5) m ← β₁ m + (1 - β₁) g,  s ← β₂ s + (1 - β₂) g²;   (6) p ← p - η m̂ / (√ŝ + ε)
-extern "C" __global__ void __launch_bounds__(256, 4) adamw_step(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) adamw_step(
     const A* __restrict__ p, const T* __restrict__ g, const A* __restrict__ m, const A* __restrict__ s,
     A* __restrict__ p_new, A* __restrict__ m_new, A* __restrict__ s_new, T* __restrict__ low,
     const long long* __restrict__ steps, long long* __restrict__ steps_new, const long long* __restrict__ ends,
@@ -87,7 +87,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) adamw_step(
 
 // Whether a gradient overflowed: how many elements of each block's share are not finite, then (one block) the verdict
 // on all of them, and the loss scale of the next step.
-extern "C" __global__ void __launch_bounds__(256, 4) count_overflows(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) count_overflows(
     const T* __restrict__ g, int* __restrict__ overflows, long long n)
 {
     int count = 0;
@@ -99,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) count_overflows(
     if (threadIdx.x == 0) overflows[blockIdx.x] = count;
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4) loss_scale_step(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) loss_scale_step(
     const int* __restrict__ overflows, int blocks, const float* __restrict__ scale, const int* __restrict__ good_steps,
     float growth, float backoff, int interval, bool* __restrict__ found_inf, float* __restrict__ inverse_scale,
     float* __restrict__ next_scale, int* __restrict__ next_good_steps)

@@ -3,7 +3,7 @@
 #include "windows.cuh"
 
 // y[i,j] = Σ_uv x[i s + u - p, j s + v - p]: (3) without its divisor.  A thread computes one output.
-extern "C" __global__ void __launch_bounds__(256, 4) window_sum(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) window_sum(
     const T* __restrict__ x, T* __restrict__ y, int pixels, int height, int width, int channels, int out_height,
     int out_width, int kernel_h, int kernel_w, int stride_h, int stride_w, int before_h, int before_w)
 {
@@ -22,7 +22,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) window_sum(
 }
 
 // gx[h,w] = Σ gy[i,j] over the windows on the sample: (4) without its divisor.  A thread computes one sample.
-extern "C" __global__ void __launch_bounds__(256, 4) window_sum_adjoint(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) window_sum_adjoint(
     const T* __restrict__ gy, T* __restrict__ gx, int pixels, int height, int width, int channels, int out_height,
     int out_width, int kernel_h, int kernel_w, int stride_h, int stride_w, int before_h, int before_w)
 {
@@ -99,7 +99,7 @@ __device__ inline void maximum_adjoint(
 }
 
 // Up to 256 taps are numbered by a byte, more by an int.
-extern "C" __global__ void __launch_bounds__(256, 4) window_max(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) window_max(
     const T* __restrict__ x, T* __restrict__ y, unsigned char* __restrict__ index, int pixels, int height, int width,
     int channels, int out_height, int out_width, int kernel_h, int kernel_w, int stride_h, int stride_w, int before_h,
     int before_w, int dilation_h, int dilation_w)
@@ -108,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) window_max(
             before_h, before_w, dilation_h, dilation_w);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4) window_max_wide(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) window_max_wide(
     const T* __restrict__ x, T* __restrict__ y, int* __restrict__ index, int pixels, int height, int width,
     int channels, int out_height, int out_width, int kernel_h, int kernel_w, int stride_h, int stride_w, int before_h,
     int before_w, int dilation_h, int dilation_w)
@@ -117,7 +117,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) window_max_wide(
             before_h, before_w, dilation_h, dilation_w);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4) window_max_adjoint(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) window_max_adjoint(
     const T* __restrict__ gy, const unsigned char* __restrict__ index, T* __restrict__ gx, int pixels, int height,
     int width, int channels, int out_height, int out_width, int kernel_h, int kernel_w, int stride_h, int stride_w,
     int before_h, int before_w, int dilation_h, int dilation_w)
@@ -126,7 +126,7 @@ extern "C" __global__ void __launch_bounds__(256, 4) window_max_adjoint(
                     stride_w, before_h, before_w, dilation_h, dilation_w);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4) window_max_wide_adjoint(
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) window_max_wide_adjoint(
     const T* __restrict__ gy, const int* __restrict__ index, T* __restrict__ gx, int pixels, int height, int width,
     int channels, int out_height, int out_width, int kernel_h, int kernel_w, int stride_h, int stride_w, int before_h,
     int before_w, int dilation_h, int dilation_w)
