@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from minidl.device import Array, asnumpy, get_array_module
-from minidl.guards import checked_cotangent, checked_gradients, floating_copy, frozen, one_device, one_dtype
+from minidl.guards import casting, checked_cotangent, checked_gradients, floating_copy, frozen, one_device, one_dtype
 from minidl.kernels import kernels_for
+from minidl.kernels.half import in_single
 
 _grad_enabled: ContextVar[bool] = ContextVar("minidl_grad_enabled", default=True)
 
@@ -232,6 +233,19 @@ class Function:
         self.needs_grad  one bool per input
 
     and never write to an input, to `gy`, or to what forward saved: backward run twice gives the same bits.
+
+    Example:
+        >>> class Square(Function):
+        ...     def forward(self, x):
+        ...         self.x = x
+        ...         return x * x
+        ...
+        ...     def backward(self, gy):
+        ...         return (2 * self.x * gy,)
+        >>> x = Tensor([3.0], requires_grad=True)
+        >>> Square.apply(x).backward()
+        >>> x.grad
+        array([6.], dtype=float32)
     """
 
     inputs: tuple[Tensor | None, ...] = ()
@@ -247,19 +261,24 @@ class Function:
 
     @property
     def name(self) -> str:
+        """The name of the class, as messages call the operation."""
         return type(self).__name__
 
     @classmethod
     def apply(cls, *inputs: Tensor | None, **params: Any) -> Tensor:
-        """Apply a fresh instance to `inputs`."""
+        """Apply a fresh instance to `inputs`; `params` go to forward as they are."""
         return cls()(*inputs, **params)
 
     def __call__(self, *inputs: Tensor | None, **params: Any) -> Tensor:
         if self.inputs or self.released:
             raise RuntimeError(f"{self.name}: an instance is one application of the operation; make another")
+        if (cast_inputs := casting.get()) is not None:
+            inputs = cast_inputs(self, inputs)
         arrays = [None if x is None else x.data for x in inputs]
         self.xp = get_array_module(*arrays)
         self.kernels = kernels_for(self.xp)
+        if any(a is not None and a.dtype == np.float16 for a in arrays):
+            self.kernels = in_single(self.kernels)
         recording = _grad_enabled.get()
         self.needs_grad = tuple(recording and x is not None and x.requires_grad for x in inputs)
         one_dtype(self.name, arrays)
@@ -300,6 +319,20 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     """`value` as a Tensor; numbers, lists and integer arrays take the dtype and device of `like`.
 
     They are weak, as Python numbers are in NumPy: `x * 2.0` never widens a float32 `x`.
+
+    Args:
+        value: a Tensor, which is returned as it is, an array, a number or a nested list.
+        like: whose dtype and device they take; float32 on the CPU if None.
+
+    Returns:
+        A Tensor of the shape of `value`.
+
+    Raises:
+        TypeError: `value` holds anything but numbers.
+
+    Example:
+        >>> as_tensor([1, 2], like=Tensor(np.ones(2))).dtype
+        dtype('float64')
     """
     if isinstance(value, Tensor):
         return value
@@ -308,7 +341,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     array = get_array_module(like.data).asarray(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"Tensor: data must be numbers, got {value!r}")
-    return Tensor(array.astype(like.dtype))
+    return Tensor._owning(array.astype(like.dtype))
 
 
 def _accumulate(leaf: Tensor, gx: Array) -> None:

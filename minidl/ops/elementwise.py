@@ -82,7 +82,17 @@ class Sub(Function):
 
 
 def sub(a: Any, b: Any) -> Tensor:
-    """Difference a − b; `a - b` on Tensors.  Arguments, result and errors as for `add`.
+    """Difference a − b; `a - b` on Tensors.
+
+    Args:
+        a, b: shapes that broadcast, same dtype; one may be a number, which takes the dtype of the other.
+
+    Returns:
+        Tensor of the broadcast shape.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: float32 and float64 are mixed.
 
     Example:
         >>> sub([3.0, 5.0], 1.0).data
@@ -106,7 +116,17 @@ class Mul(Function):
 
 
 def mul(a: Any, b: Any) -> Tensor:
-    """Product a b, element by element; `a * b` on Tensors.  Arguments, result and errors as for `add`.
+    """Product a b, element by element; `a * b` on Tensors.
+
+    Args:
+        a, b: shapes that broadcast, same dtype; one may be a number, which takes the dtype of the other.
+
+    Returns:
+        Tensor of the broadcast shape.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: float32 and float64 are mixed.
 
     Example:
         >>> mul([1.0, 2.0], [3.0, 4.0]).data
@@ -130,9 +150,19 @@ class Div(Function):
 
 
 def div(a: Any, b: Any) -> Tensor:
-    """Quotient a / b; `a / b` on Tensors.  Arguments, result and errors as for `add`.
+    """Quotient a / b; `a / b` on Tensors.
 
     Division by zero gives ±∞ or NaN with NumPy's RuntimeWarning.
+
+    Args:
+        a, b: shapes that broadcast, same dtype; one may be a number, which takes the dtype of the other.
+
+    Returns:
+        Tensor of the broadcast shape.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: float32 and float64 are mixed.
 
     Example:
         >>> div([1.0, 2.0], 4.0).data
@@ -162,10 +192,20 @@ class Pow(Function):
 
 
 def pow(a: Any, b: Any) -> Tensor:
-    """Power aᵇ; `a ** b` on Tensors.  Arguments, result and errors as for `add`.
+    """Power aᵇ; `a ** b` on Tensors.
 
     A negative base has a real power, and a gradient in `a`, at integer exponents; it has no gradient in `b` (NaN,
     with NumPy's RuntimeWarning).  At a = 0 the gradient in `a` is infinite for 0 < b < 1.
+
+    Args:
+        a, b: shapes that broadcast, same dtype; one may be a number, which takes the dtype of the other.
+
+    Returns:
+        Tensor of the broadcast shape.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: float32 and float64 are mixed.
 
     Example:
         >>> pow([1.0, 2.0, 3.0], 2).data

@@ -123,9 +123,19 @@ def _to_the_greater(fn: Function, gy: Array, a: Array, b: Array) -> tuple[Array 
 
 
 def maximum(a: Any, b: Any) -> Tensor:
-    """The larger of a and b, element by element.  Arguments, result and errors as for `add`.
+    """The larger of a and b, element by element.
 
     Operands that are equal get half of the gradient each.
+
+    Args:
+        a, b: shapes that broadcast, same dtype; one may be a number, which takes the dtype of the other.
+
+    Returns:
+        Tensor of the broadcast shape.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: float32 and float64 are mixed.
 
     Example:
         >>> maximum([1.0, 4.0], 3.0).data
@@ -135,7 +145,19 @@ def maximum(a: Any, b: Any) -> Tensor:
 
 
 def minimum(a: Any, b: Any) -> Tensor:
-    """The smaller of a and b, element by element; as `maximum` in all else.
+    """The smaller of a and b, element by element.
+
+    Operands that are equal get half of the gradient each.
+
+    Args:
+        a, b: shapes that broadcast, same dtype; one may be a number, which takes the dtype of the other.
+
+    Returns:
+        Tensor of the broadcast shape.
+
+    Raises:
+        ValueError: the shapes do not broadcast.
+        TypeError: float32 and float64 are mixed.
 
     Example:
         >>> minimum([1.0, 4.0], 3.0).data

@@ -87,7 +87,15 @@ class Mean(Function):
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Mean of the elements along axes.  Arguments and result as for `sum`.
+    """Mean of the elements along axes.
+
+    Args:
+        x: any shape.
+        axis: the axis or axes to reduce, negative ones counted from the end; None for all.
+        keepdims: keep the reduced axes with length 1, so that the result broadcasts against `x`.
+
+    Returns:
+        Tensor without the reduced axes.
 
     Raises:
         ValueError: there is no element to take the mean of, or an axis is out of range or named twice.
@@ -122,10 +130,18 @@ class Min(Max):
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Largest element along axes.  Arguments and result as for `sum`.
+    """Largest element along axes.
 
     Elements that tie share the gradient evenly, as in `torch.amax`.  A NaN among the elements is the result, and the
     gradient of its group is NaN.
+
+    Args:
+        x: any shape.
+        axis: the axis or axes to reduce, negative ones counted from the end; None for all.
+        keepdims: keep the reduced axes with length 1, so that the result broadcasts against `x`.
+
+    Returns:
+        Tensor without the reduced axes.
 
     Raises:
         ValueError: there is no element to take the maximum of, or an axis is out of range or named twice.
@@ -144,7 +160,18 @@ def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Smallest element along axes; as `max` in all else.
+    """Smallest element along axes; elements that tie and NaN as for `max`.
+
+    Args:
+        x: any shape.
+        axis: the axis or axes to reduce, negative ones counted from the end; None for all.
+        keepdims: keep the reduced axes with length 1, so that the result broadcasts against `x`.
+
+    Returns:
+        Tensor without the reduced axes.
+
+    Raises:
+        ValueError: there is no element to take the minimum of, or an axis is out of range or named twice.
 
     Example:
         >>> min([[1.0, 3.0], [5.0, 2.0]], axis=1).data
@@ -169,11 +196,17 @@ class Var(Function):
 
 
 def var(x: Any, axis: Axis = None, keepdims: bool = False, *, correction: float = 0) -> Tensor:
-    """Variance of the elements along axes.  `x`, `axis`, `keepdims` and the result as for `sum`.
+    """Variance of the elements along axes.
 
     Args:
+        x: any shape.
+        axis: the axis or axes to reduce, negative ones counted from the end; None for all.
+        keepdims: keep the reduced axes with length 1, so that the result broadcasts against `x`.
         correction: c; the sum of squares is divided by n − c.  0 is the variance of the elements themselves, as in
             normalisation layers and `numpy.var`; 1 is unbiased for a sample, and the default of `torch.var`.
+
+    Returns:
+        Tensor without the reduced axes.
 
     Raises:
         ValueError: not more than `correction` elements, or an axis is out of range or named twice.
@@ -207,10 +240,18 @@ class LogSumExp(Function):
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Logarithm of the sum of the exponentials along axes, without overflow.  Arguments and result as for `sum`.
+    """Logarithm of the sum of the exponentials along axes, without overflow.
 
     An element −∞ counts as nothing; where all are −∞ so is the result, and the gradient is 0.  An element +∞ gives
     +∞, whose gradient is NaN with NumPy's RuntimeWarning.
+
+    Args:
+        x: any shape.
+        axis: the axis or axes to reduce, negative ones counted from the end; None for all.
+        keepdims: keep the reduced axes with length 1, so that the result broadcasts against `x`.
+
+    Returns:
+        Tensor without the reduced axes.
 
     Raises:
         ValueError: there is no element to reduce, or an axis is out of range or named twice.

@@ -78,7 +78,15 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """log softmax(x) along `axis`, finite where the softmax itself would round to 0.
 
-    Arguments, result and errors as for `softmax`.
+    Args:
+        x: any shape with at least one axis.
+        axis: the axis along which the exponentials of the result will sum to 1.
+
+    Returns:
+        Tensor of x's shape.  A row that holds NaN or +∞, or nothing but -∞, becomes NaN.
+
+    Raises:
+        ValueError: there is no such axis, or it has length 0.
 
     Example:
         >>> log_softmax([0.0, 0.0, 1000.0]).data
