@@ -18,6 +18,7 @@ from minidl.device import get_device
 from minidl.errors import DeviceError
 from minidl.kernels import array
 from minidl.kernels.cuda.launch import counted, launch
+from minidl.kernels.geometry import output_size
 from minidl.kernels.segments import Segment
 
 
@@ -87,15 +88,15 @@ def close(got: np.ndarray, want: np.ndarray, dtype: str, roundings: float) -> No
     assert (error <= bound + stored).all(), f"{(error / (bound + stored)).max():.3g} times the bound"
 
 
-def within_sum(routine: str, terms: int, dtype: str, *args: Any, **options: Any) -> None:
-    """|fl(Σ a b) − Σ a b| ≤ γ_m Σ |a| |b|."""
+def within_sum(routine: str, terms: int, dtype: str, *args: Any, roundings: int = 1, **options: Any) -> None:
+    """|fl(Σ a b) − Σ a b| ≤ γ_m Σ |a| |b|; a result in half precision is rounded to it so often."""
     absolute = [abs(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args]
     sizes = as_tuple(getattr(array, routine)(*(wide(a) for a in absolute), **options))
     for got, want, size in zip(*run(routine, *args, **options), sizes, strict=True):
         assert got.shape == want.shape and got.dtype == dtype
-        unit = gamma(terms, computed_in(dtype)) + (2.0**-11 if dtype == "float16" else 0)
+        unit = gamma(terms, computed_in(dtype)) + (roundings * 2.0**-11 if dtype == "float16" else 0)
         error = abs(got.astype(np.float64) - want)
-        assert (error <= unit * size + (2.0**-24 if dtype == "float16" else 0)).all()
+        assert (error <= unit * size + (roundings * 2.0**-24 if dtype == "float16" else 0)).all()
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], dtype: str, order: str = "C") -> np.ndarray:
@@ -309,6 +310,75 @@ def test_maxent_pool(case: Any, like: tuple[int, ...], dtype: str) -> None:
     variance = cuda.maxent_variance(*map(on_card, (x, lam)), y, kept, *place)
     assert gx.dtype == variance.dtype == dtype
     close(cp.asnumpy(variance), array.maxent_variance(wide(x), wide(lam), rounded, law, *place), dtype, 128)
+
+
+# ---- convolution --------------------------------------------------------------------------------------------------
+
+# (shape of x, shape of w, what differs from the plain geometry)
+CONVS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "3×3": ((2, 5, 7, 6), (4, 5, 3, 3), {"padding": (1, 1)}),
+    "3×3/2": ((2, 3, 9, 8), (6, 3, 3, 3), {"padding": (1, 1), "stride": (2, 2)}),
+    "1×1": ((2, 6, 5, 4), (7, 6, 1, 1), {}),
+    "1×1/2": ((2, 6, 5, 4), (3, 6, 1, 1), {"stride": (2, 2)}),
+    "1×1, cropped by nothing": ((2, 6, 4, 5), (3, 6, 1, 1), {"padding": (1, 0)}),
+    "uneven": ((1, 2, 9, 10), (3, 2, 2, 4), {"padding": ((0, 3), (2, 1)), "stride": (3, 1), "dilation": (2, 3)}),
+    "grouped": ((2, 6, 6, 5), (9, 2, 3, 2), {"padding": (1, 1), "groups": 3}),
+    "grouped 1×1": ((2, 6, 3, 4), (4, 3, 1, 1), {"groups": 2}),
+    "depthwise": ((2, 35, 6, 7), (35, 1, 3, 3), {"padding": (1, 1), "groups": 35}),
+    "depthwise, two each": ((2, 3, 8, 9), (6, 1, 3, 2), {"stride": (2, 3), "dilation": (2, 1), "groups": 3}),
+    "wide": ((1, 150, 3, 3), (2, 150, 2, 2), {}),
+}
+convolutions = pytest.mark.parametrize("case", CONVS.values(), ids=CONVS)
+
+
+def convolution(case: Any, dtype: str, order: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    rng, (x_shape, w_shape, given) = np.random.default_rng(0), case
+    geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1} | given
+    size = output_size(x_shape[2:], w_shape[2:], geometry["stride"], geometry["padding"], geometry["dilation"])
+    gy = normal(rng, (x_shape[0], w_shape[0], *size), dtype, order)
+    return normal(rng, x_shape, dtype, order), normal(rng, w_shape, dtype, order), gy, geometry
+
+
+def check_convolution(case: Any, dtype: str, order: str) -> None:
+    x, w, gy, geometry = convolution(case, dtype, order)
+    n, o, kernel = gy.shape[0] * gy.shape[2] * gy.shape[3], len(w), w[0].size
+    within_sum("correlate", kernel, dtype, x, w, **geometry)
+    within_sum("correlate_adjoint_w", n, dtype, gy, x, w.shape, roundings=2, **geometry)  # of the parts, of the sum
+    # (2) rounds to the stored type twice: in the product and in the sum of the taps
+    terms = 2 * o * w[0, 0].size
+    within_sum("correlate_adjoint_x", terms, dtype, gy, w, x.shape, roundings=1 + w[0, 0].size, **geometry)
+    both = cuda.correlate_adjoints(*map(on_card, (gy, x, w)), **geometry)
+    one = cuda.correlate_adjoint_x(on_card(gy), on_card(w), x.shape, **geometry)
+    other = cuda.correlate_adjoint_w(on_card(gy), on_card(x), w.shape, **geometry)
+    for a, b in zip(both, (one, other), strict=True):
+        np.testing.assert_array_equal(cp.asnumpy(a), cp.asnumpy(b))
+
+
+@types
+@orders
+@convolutions
+def test_convolution(case: Any, order: str, dtype: str) -> None:
+    check_convolution(case, dtype, order)
+
+
+@types
+@convolutions
+def test_convolution_in_small_parts(case: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minidl.kernels.cuda.conv.WORKSPACE", 700)
+    check_convolution(case, dtype, "C")
+
+
+def test_the_launches_of_a_convolution() -> None:
+    x, w, gy, geometry = convolution(CONVS["3×3"], "float32", "last")
+    x, w, gy = map(on_card, (x, w, gy))
+    for routine, args, launches in (
+        ("correlate", (x, w), {"im2col": 1}),
+        ("correlate_adjoint_x", (gy, w, x.shape), {"col2im": 1}),
+        ("correlate_adjoint_w", (gy, x, w.shape), {"im2col": 1}),
+    ):
+        with counted() as seen:
+            getattr(cuda, routine)(*args, **geometry)
+        assert seen == launches
 
 
 # ---- batch normalisation and functions of one element -------------------------------------------------------------

@@ -52,6 +52,8 @@ class Source:
 
 
 SOURCES = (
+    Source("conv.cu", ("im2col", "col2im")),
+    Source("depthwise.cu", ("depthwise", "depthwise_adjoint_x", "depthwise_chunks", "depthwise_total")),
     Source("elementwise.cu", ("relu", "relu_adjoint", "add")),
     Source(
         "norm.cu",
