@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from minidl.device import Array, get_array_module
 if TYPE_CHECKING:
     from minidl.autograd import Function, Tensor
 
+# What becomes of a Function's inputs before it is applied, (fn, inputs) -> inputs, under `precision.mixed_precision`.
+casting: ContextVar[Callable[..., tuple[Tensor | None, ...]] | None] = ContextVar("minidl_casting", default=None)
+
 
 def floating_copy(value: Any) -> Array:
     """A copy of `value` in floating point, memory order kept; integers and Python numbers become float32."""
@@ -21,6 +25,8 @@ def floating_copy(value: Any) -> Array:
     array = xp.array(value, order="K") if hasattr(value, "dtype") else np.array(value)
     if array.dtype.kind in "biu" or (array.dtype == np.float64 and not hasattr(value, "dtype")):
         array = array.astype(np.float32)
+    if casting.get() is not None and array.dtype == np.float16:
+        return array
     if array.dtype not in (np.float32, np.float64, np.complex128):  # complex: derivatives by complex step
         raise TypeError(f"Tensor: data must be float32 or float64, got dtype {array.dtype}; use .astype(np.float32)")
     return array
@@ -34,8 +40,10 @@ def frozen(array: Array) -> Array:
 
 
 def one_dtype(name: str, arrays: list[Array | None]) -> None:
-    """Refuse inputs of mixed precision: NumPy and CuPy would widen them differently."""
+    """Refuse inputs of mixed precision, unless it is asked for: NumPy and CuPy would widen them differently."""
     dtypes = {a.dtype for a in arrays if a is not None}
+    if casting.get() is not None and len(dtypes) > 1:
+        dtypes.discard(np.dtype(np.float16))
     if len(dtypes) > 1 and not any(d.kind == "c" for d in dtypes):
         raise TypeError(f"{name}: inputs must share one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
 

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +34,9 @@ from minidl.kernels.segments import Segment
 from minidl.nn.flat import Flat
 from minidl.nn.module import Module
 from minidl.nn.parameter import Parameter
+
+if TYPE_CHECKING:
+    from minidl.precision import LossScale
 
 __all__ = ["SGD", "AdamW", "Group", "Optimizer", "create_optimizer", "optimizer_names", "parameter_groups"]
 
@@ -63,6 +67,9 @@ def parameter_groups(model: Module, weight_decay: float, lr_factors: Mapping[str
         model: whose parameters are meant.
         weight_decay: λ of those that decay.
         lr_factors: learning rates of parameters by name, as multiples of the optimizer's; 1 for all others.
+
+    Returns:
+        Groups whose parameters have names, for any optimizer.
 
     Raises:
         ValueError: a name in `lr_factors` is no parameter's.
@@ -141,18 +148,29 @@ class Optimizer:
     def lr(self, value: float) -> None:
         self._lr = _at_least_zero(type(self).__name__, "lr", value)
 
-    def step(self) -> None:
-        """Move every parameter that has a gradient."""
+    def step(self, scale: LossScale | None = None) -> None:
+        """Move every parameter that has a gradient.
+
+        Args:
+            scale: by which the loss was multiplied, in mixed precision; it may leave the step out, and moves on.
+
+        Raises:
+            ValueError: there is a scale, and parameters are not all float32.
+        """
         active = [(name, p, group) for group in self.groups for name, p in group.params if p.grad is not None]
         packed = [(name, p.dtype) for name, p, _ in active]
         if packed != self._packed:
             self._pack(active)
             self._packed = packed
+        if scale is not None and any(dtype != np.float32 for _, dtype in packed):
+            raise ValueError(f"{type(self).__name__}: parameters must be float32 in mixed precision")
         for pack in self._packs:
-            kernels = kernels_for(get_array_module(pack.flat.values()))
-            pack.flat.give(self._update(kernels, pack, pack.flat.values(), pack.flat.gradients()))
+            p, g = pack.flat.values(), pack.flat.gradients()
+            kernels, scaling = kernels_for(get_array_module(p)), {} if scale is None else scale.judge(g)
+            with nullcontext() if scale is None else np.errstate(all="ignore"):  # of a step that is then left out
+                pack.flat.give(self._update(kernels, pack, p, g, **scaling))
 
-    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array) -> Array:
+    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array, **scaling: Array) -> Array:
         """New parameters from old ones and their gradients, all end to end; moves `pack.kept` and `pack.steps`."""
         raise NotImplementedError(f"{type(self).__name__}: _update is not defined")
 
@@ -265,8 +283,8 @@ class SGD(Optimizer):
         if nesterov and momentum == 0:
             raise ValueError("SGD: nesterov needs momentum > 0, got 0")
 
-    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array) -> Array:
-        options = {"lr": self.lr, "momentum": self.momentum, "nesterov": self.nesterov}
+    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array, **scaling: Array) -> Array:
+        options = {**scaling, "lr": self.lr, "momentum": self.momentum, "nesterov": self.nesterov}
         p, v, _ = kernels.sgd_step(p, g, pack.kept["velocity"], pack.segments, **options)  # (1)-(3)
         pack.kept, pack.steps = {"velocity": v}, pack.steps + 1
         return p
@@ -310,8 +328,8 @@ class AdamW(Optimizer):
         if eps == 0:
             raise ValueError("AdamW: eps must be > 0, got 0")
 
-    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array) -> Array:
-        options = {"lr": self.lr, "betas": self.betas, "eps": self.eps}
+    def _update(self, kernels: ModuleType, pack: _Pack, p: Array, g: Array, **scaling: Array) -> Array:
+        options = {**scaling, "lr": self.lr, "betas": self.betas, "eps": self.eps}
         m, s, steps = pack.kept["mean"], pack.kept["square"], get_array_module(p).asarray(pack.steps)
         p, m, s, pack.steps, _ = kernels.adamw_step(p, g, m, s, steps, pack.segments, **options)  # (4)-(6)
         pack.kept = {"mean": m, "square": s}
@@ -322,12 +340,26 @@ _OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}
 
 
 def optimizer_names() -> list[str]:
-    """The names that `create_optimizer` knows."""
+    """The names that `create_optimizer` knows.
+
+    Example:
+        >>> optimizer_names()
+        ['sgd', 'adamw']
+    """
     return list(_OPTIMIZERS)
 
 
 def create_optimizer(name: str, params: Iterable[Any], *, lr: float, **options: Any) -> Optimizer:
     """The optimizer called `name`; `options` are its other arguments.
+
+    Args:
+        name: one of `optimizer_names()`.
+        params: parameters, or groups of them from `parameter_groups`.
+        lr: the learning rate, >= 0.
+        options: of the optimizer, such as `momentum`.
+
+    Returns:
+        The optimizer.
 
     Raises:
         ValueError: there is none of that name.

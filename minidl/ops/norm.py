@@ -92,7 +92,7 @@ class FixedNorm(Function):
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_gw, needs_gb = self.needs_grad
         gy = gy if self.cut is None else self.kernels.relu_adjoint(gy, self.cut)  # (15)
-        gx = gy * _column(self.scale, gy.ndim) if needs_gx else None  # (8)
+        gx = (gy * _column(self.scale, gy.ndim)).astype(gy.dtype, copy=False) if needs_gx else None  # (8)
         if not (needs_gw or needs_gb):
             return gx, None, None
         gb, product = self.kernels.channel_products(gy, self.x, self.mean)  # (5)

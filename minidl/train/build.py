@@ -19,6 +19,7 @@ from minidl.errors import ConfigError
 from minidl.models import create_model, model_info
 from minidl.nn import Module
 from minidl.optim import Optimizer, create_optimizer, parameter_groups
+from minidl.precision import LossScale
 from minidl.priors import Conversion
 from minidl.schedule import create_schedule
 from minidl.train import long_tail
@@ -40,6 +41,7 @@ class Training:
         schedule: learning rate at each step, counted from the first epoch's first.
         shots: class numbers of the groups whose accuracy is reported; none where training is not long-tailed.
         conversion: what the priors replaced, if there are any.
+        scale: by which the loss is multiplied in mixed precision, else None.
     """
 
     config: Config
@@ -56,6 +58,7 @@ class Training:
     schedule: Callable[[int], float]
     shots: dict[str, np.ndarray]
     conversion: Conversion | None = None
+    scale: LossScale | None = None
     position: Position = field(default_factory=Position)
 
     @property
@@ -109,6 +112,7 @@ def assembled(config: Config, device: Device, train_set: Dataset, test_set: Data
         schedule=schedule(config, len(train_loader)),
         shots=long_tail.shots(config, train_set, test_set),
         conversion=conversion,
+        scale=LossScale(device) if config.precision == "mixed" else None,
     )
 
 

@@ -146,6 +146,7 @@ def _schedules() -> list[str]:
 
 SAMPLINGS = ("natural", "class_aware")
 LOSSES = ("cross_entropy", "logit_adjusted")
+PRECISIONS = ("float32", "mixed")
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,13 @@ class Config:
 
     device: str = option(
         "cpu", "machine", "where to compute; gpu needs CuPy, see docs/gpu.md", OneOf(lambda: ("cpu", "gpu")), "noted"
+    )
+    precision: str = option(
+        "float32",
+        "machine",
+        "mixed: float16 maps and products, float32 sums and weights; fast on a GPU, slow on a CPU",
+        OneOf(lambda: PRECISIONS),
+        "noted",
     )
     gpu_memory: str = option(
         "0.9", "machine", "most of the card's memory to take: a share, or bytes as 4GB", memory, resume="free"

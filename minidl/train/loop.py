@@ -19,9 +19,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minidl import ops
 from minidl.autograd import Tensor, no_grad
 from minidl.device import Array, asnumpy
 from minidl.errors import UserError
+from minidl.precision import mixed_precision
 from minidl.train import stages
 from minidl.train.build import Training
 from minidl.train.long_tail import accuracies
@@ -87,8 +89,8 @@ def train_step(run: Training, x: Array, labels: np.ndarray) -> tuple[Array, Arra
     logits = answer(run, x)
     loss = run.loss(logits, labels)
     run.optimizer.zero_grad()
-    loss.backward()
-    run.optimizer.step()
+    loss.backward(None if run.scale is None else run.scale.cotangent)
+    run.optimizer.step(run.scale)
     return loss.data, (logits.data.argmax(axis=1) == run.device.asarray(labels)).sum()
 
 
@@ -101,21 +103,27 @@ def read(run: Training) -> None:
     """Wait for the sums in `run.position`, and make numbers of them.
 
     Raises:
-        Diverged: the loss was infinite or NaN in a step since they were last read.
+        Diverged: the loss was infinite or NaN in a step since they were last read; or, in mixed precision, gradients
+            are infinite however small the loss is made.
     """
     first, last = run.position.read()
     if not math.isfinite(run.position.loss_sum):
         raise Diverged(_diverged(run, run.position.loss_sum, first, last))
+    if run.scale is not None and run.scale.hopeless:
+        raise Diverged(f"gradients do not fit into float16 in epoch {run.position.epoch + 1}; try --precision float32")
 
 
 def answer(run: Training, x: Array) -> Tensor:
-    """Logits (N, classes) of normalised images (N, C, H, W).
+    """Logits (N, classes), float32, of normalised images (N, C, H, W).
 
     Raises:
         Diverged: a layer refused them, since a parameter of its prior became infinite or NaN before the loss did.
     """
     try:
-        return run.model(Tensor(x))
+        if run.scale is None:
+            return run.model(Tensor(x))
+        with mixed_precision():
+            return ops.astype(run.model(Tensor(x)), np.float32)
     except ValueError as error:
         if all(np.isfinite(asnumpy(p.data)).all() for p in run.model.parameters()):
             raise

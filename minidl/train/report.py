@@ -20,7 +20,8 @@ def heading(run: Training, folder: Path, notes: Sequence[str] = ()) -> str:
     config, at = run.config, run.position
     shape = "×".join(map(str, run.train_set.image_shape))
     lines = [
-        f"{config.model}, {run.parameter_count:,} parameters, on the {config.device}",
+        f"{config.model}, {run.parameter_count:,} parameters, on the {config.device}"
+        f"{'' if run.scale is None else ', mixed precision'}",
         f"{config.data}: {len(run.train_set):,} training and {len(run.test_set):,} test images, "
         f"{shape}, {run.train_set.num_classes} classes",
         f"{config.epochs} epochs of {run.steps_per_epoch} steps of {config.batch_size} images; "

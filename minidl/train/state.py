@@ -2,7 +2,8 @@
 
     arrays    NAME                parameters and buffers, under the model's own names
               optimizer.NAME      what the optimiser keeps for each parameter
-    meta      config, classes, position (epoch, step, running sums, history), generators, optimizer's numbers
+    meta      config, classes, position (epoch, step, running sums, history), generators, optimizer's numbers,
+              loss_scale in mixed precision, whose parameters are float32 here as everywhere
 
 Batches need no state: batch b of epoch e depends on the seed, e and b alone.
 """
@@ -40,6 +41,7 @@ def capture(run: Training) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "position": run.position.to_json(),
         "generators": {name: rng.bit_generator.state for name, rng in run.model.named_generators()},
         "optimizer": numbers,
+        **({} if run.scale is None else {"loss_scale": run.scale.state()}),
     }
     return arrays, meta
 
@@ -71,6 +73,11 @@ def restore(run: Training, arrays: Mapping[str, np.ndarray], meta: Mapping[str, 
         run.optimizer.load_state_dict(kept, _mapping(meta, "optimizer", source))
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{source}: does not fit the optimiser: {error}") from error
+    if run.scale is not None and "loss_scale" in meta:  # else the run was not of mixed precision until now
+        try:
+            run.scale.load_state(_mapping(meta, "loss_scale", source))
+        except ValueError as error:
+            raise CheckpointError(f"{source}: its loss scale is damaged: {error}") from error
 
 
 def unfinished(position: Position, config: Config, source: str) -> None:

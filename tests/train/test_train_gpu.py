@@ -11,6 +11,7 @@ from train_helpers import STEPS, assert_same_run, error_line, press_ctrl_c, rows
 
 from minidl import checkpoint
 from minidl.device import Device, get_device, memory_limit
+from minidl.precision import LossScale
 from minidl.train import loop
 from minidl.train.__main__ import main
 from minidl.train.record import LAST
@@ -23,7 +24,8 @@ def gpu() -> Iterator[Device]:
         yield get_device("gpu")
 
 
-def test_a_step_waits_for_nothing(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+def test_a_step_waits_for_nothing(gpu: Device, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     step, seen = loop.train_step, []
 
     def without_a_wait(*arguments):
@@ -32,7 +34,7 @@ def test_a_step_waits_for_nothing(gpu: Device, monkeypatch: pytest.MonkeyPatch) 
         return seen[-1]
 
     monkeypatch.setattr(loop, "train_step", without_a_wait)
-    assert train("--device", "gpu", "--epochs", "1") == 0
+    assert train("--device", "gpu", "--epochs", "1", "--precision", precision) == 0
     assert len(seen) == STEPS
     with pytest.raises(HostWaits), no_waits():
         float(seen[0][0])
@@ -65,6 +67,42 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(gpu: Device, at_step, o
     assert train(*flags, out="cut") == 130
     assert main(["--resume", "cut"]) == 0
     assert_same_run("whole", "cut")
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_mixed_precision_trains_stops_and_goes_on_to_the_same_bits(
+    gpu: Device, at_step, device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--device", device, "--precision", "mixed"]
+    train(*flags, out="whole")
+    assert f"on the {device}, mixed precision" in capsys.readouterr().out
+    at_step(STEPS + 2, press_ctrl_c)
+    assert train(*flags, out="cut") == 130
+    arrays, meta = checkpoint.load("cut/" + LAST)
+    assert {a.dtype.name for a in arrays.values()} == {"float32"}
+    assert set(meta["loss_scale"]) == {"scale", "good_steps"}
+    assert main(["--resume", "cut"]) == 0
+    assert_same_run("whole", "cut")
+    train(out="single")
+    losses = [[float(row["train_loss"]) for row in rows(run)] for run in ("whole", "single")]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
+
+
+def test_a_damaged_loss_scale_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    train("--precision", "mixed", "--epochs", "1")
+    arrays, meta = checkpoint.load("run/" + LAST)
+    meta["loss_scale"]["scale"] = float("nan")
+    checkpoint.save("run/" + LAST, arrays, meta)
+    assert main(["--resume", "run", "--epochs", "2"]) == 2
+    assert "run/last.safetensors: its loss scale is damaged" in error_line(capsys)
+
+
+def test_gradients_that_never_fit_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.setattr("minidl.train.build.LossScale", lambda device: LossScale(device, first=2.0**-14))
+    judge = LossScale.judge
+    monkeypatch.setattr(LossScale, "judge", lambda self, g: judge(self, g * np.float32(np.inf)))
+    assert train("--precision", "mixed") == 2
+    assert error_line(capsys) == "gradients do not fit into float16 in epoch 1; try --precision float32"
 
 
 def test_a_run_moves_from_one_device_to_the_other(gpu: Device, at_step, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +149,7 @@ def test_too_little_memory_is_one_line_with_what_to_do(gpu: Device, capsys: pyte
 
 @pytest.mark.parametrize("text", ["", "much", "0", "1.5", "-1", "0.5GBB", "4 XB", "nan"])
 def test_a_limit_of_memory_that_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="must be a share of the card as 0.9, or bytes as 4GB or 512MiB, got"):
+    with pytest.raises(ValueError, match=r"must be a share of the card as 0\.9, or bytes as 4GB or 512MiB, got"):
         memory_limit(text)
 
 
