@@ -289,7 +289,9 @@ def graph(
     Returns:
         The axes.
     """
-    ax = plt.subplots()[1] if ax is None else ax
+    xs, ys = (np.array(places) for places in zip(*nodes.values(), strict=True))
+    (left, right), (low, high) = ((v.min() - 0.5, v.max() + 0.5) for v in (xs, ys))
+    ax = plt.subplots(figsize=(7, 7 * (high - low) / (right - left)))[1] if ax is None else ax
     for start, end, *texts in edges:
         (x0, y0), (x1, y1) = nodes[start], nodes[end]
         ax.annotate(
@@ -313,11 +315,6 @@ def graph(
         face = "#FFF3DC" if name in functions else "#E3F0F8"
         box = {"boxstyle": shape, "facecolor": face, "edgecolor": "0.35"}
         ax.text(x, y, name, ha="center", va="center", fontsize=10, bbox=box)
-    xs, ys = zip(*nodes.values(), strict=True)
-    ax.set(
-        xlim=(min(xs) - 0.6, max(xs) + 0.6),
-        ylim=(min(ys) - 0.5, max(ys) + 0.5),
-        aspect="equal",
-    )
+    ax.set(xlim=(left, right), ylim=(low, high), aspect="equal")
     ax.axis("off")
     return ax

@@ -57,7 +57,7 @@ def formatted(source: Path) -> str:
 
 
 def _laid_out(code: str) -> str:
-    head = re.match(r"(?:---\n.*?\n---\n|(?::.*\n)+\n?)?", code, re.DOTALL)  # the cell's options
+    head = re.match(r"(?:---\n.*?\n---\n|(?::[^\n]*\n)+\n?)?", code, re.DOTALL)  # the cell's options
     options = head[0] if head else ""
     command = [sys.executable, "-m", "ruff", "format", "--line-length", str(WIDTH), "--stdin-filename", "cell.py", "-"]
     run = subprocess.run(command, input=code[len(options) :], capture_output=True, text=True, check=True)
