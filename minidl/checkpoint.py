@@ -59,8 +59,21 @@ def save(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], meta: M
 def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays and the dictionary that `save` wrote.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The arrays by name, and the dictionary.
+
     Raises:
         CheckpointError: the file is missing, damaged, or another program's.
+
+    Example:
+        >>> import tempfile
+        >>> file = os.path.join(tempfile.mkdtemp(), "a.safetensors")
+        >>> save(file, {"weight": np.ones(2, np.float32)}, {"epoch": 3})
+        >>> load(file)
+        ({'weight': array([1., 1.], dtype=float32)}, {'epoch': 3})
     """
     arrays, metadata = read_safetensors(path)
     try:
@@ -77,8 +90,21 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
 def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of any .safetensors file.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The arrays by name, and the metadata of its header.
+
     Raises:
         CheckpointError: the file is missing, truncated, no safetensors file, or of a dtype that NumPy has not.
+
+    Example:
+        >>> import tempfile
+        >>> file = os.path.join(tempfile.mkdtemp(), "a.safetensors")
+        >>> save_file({"weight": np.ones(2, np.float32)}, file)
+        >>> read_safetensors(file)
+        ({'weight': array([1., 1.], dtype=float32)}, {})
     """
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: there is no such file")
@@ -107,6 +133,13 @@ def load_module(module: Module, arrays: Mapping[str, np.ndarray], source: str | 
 
     Raises:
         CheckpointError: they are another model's; the message gives the first names or shapes that differ.
+
+    Example:
+        >>> from minidl import nn
+        >>> layer = nn.Linear(2, 1, rng=np.random.default_rng(0))
+        >>> load_module(layer, {"weight": np.ones((1, 2), np.float32), "bias": np.zeros(1, np.float32)}, "here")
+        >>> layer.weight.data
+        array([[1., 1.]], dtype=float32)
     """
     try:
         module.load_state_dict(arrays)

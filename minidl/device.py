@@ -221,6 +221,12 @@ def _copied_ahead(
 def get_array_module(*arrays: Any) -> ModuleType:
     """`cupy` if any of `arrays` lives there, else `numpy`.
 
+    Args:
+        arrays: any, of either kind.
+
+    Returns:
+        The module.
+
     Example:
         >>> get_array_module(np.zeros(3)).__name__
         'numpy'
@@ -232,6 +238,17 @@ def get_array_module(*arrays: Any) -> ModuleType:
 
 
 def asnumpy(array: Any) -> np.ndarray:
-    """`array` as a NumPy array, copied from the GPU if it is there."""
+    """`array` as a NumPy array, copied from the GPU if it is there.
+
+    Args:
+        array: of either kind.
+
+    Returns:
+        A NumPy array of the same shape and dtype.
+
+    Example:
+        >>> asnumpy(np.ones(2))
+        array([1., 1.])
+    """
     xp = get_array_module(array)
     return np.asarray(array) if xp is np else xp.asnumpy(array)

@@ -18,6 +18,9 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     Args:
         path: where the file shall be; its folder is made if it is missing.
 
+    Yields:
+        The temporary path, beside the place.
+
     Raises:
         UserError: the disk is full, or the place cannot be written; `path` is as it was.
 

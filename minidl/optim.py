@@ -123,9 +123,23 @@ class Optimizer:
     A subclass names in `slots` the arrays it keeps for each parameter and defines `_update`.  Parameters that step
     together lie end to end in one array, and so does all that is kept for them: see `nn.flat`.
 
+    Args:
+        params: Parameters, or groups of them from `parameter_groups`.
+        lr: the learning rate, >= 0.
+        weight_decay: λ of parameters that come without a group.
+
     Attributes:
         lr: the learning rate; assign to it before a step, as a schedule does.
         groups: the parameters.
+
+    Raises:
+        ValueError: a parameter is given twice, or a number is out of its range.
+
+    Example:
+        >>> optimizer = SGD([Parameter([1.0])], lr=0.1)
+        >>> optimizer.lr = 0.05
+        >>> optimizer
+        SGD(lr=0.05, 1 parameters)
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -213,7 +227,7 @@ class Optimizer:
         return arrays, {"optimizer": type(self).__name__, "lr": self.lr, "steps": steps}
 
     def load_state_dict(self, arrays: Mapping[str, np.ndarray], scalars: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave.
+        """Go on from the `arrays` and `scalars` that `state_dict` gave.
 
         Raises:
             ValueError: the state is another optimizer's, or its names or shapes are not those of these parameters.

@@ -70,7 +70,12 @@ def create_schedule(name: str, *, lr: float, total_steps: int, warmup_steps: int
 
 
 def schedule_names() -> list[str]:
-    """The names that `create_schedule` knows."""
+    """The names that `create_schedule` knows.
+
+    Example:
+        >>> schedule_names()
+        ['constant', 'step', 'multistep', 'cosine', 'onecycle']
+    """
     return list(_SCHEDULES)
 
 

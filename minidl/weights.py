@@ -67,8 +67,21 @@ def load_weights(model: Module, path: str | os.PathLike[str], *, strict: bool = 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays of an .npz or .safetensors file, numbers only.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The arrays by name.
+
     Raises:
         CheckpointError: the file is missing, damaged, of another kind, or holds objects.
+
+    Example:
+        >>> import tempfile
+        >>> file = os.path.join(tempfile.mkdtemp(), "a.npz")
+        >>> np.savez(file, weight=np.ones(2, np.float32))
+        >>> read_weights(file)
+        {'weight': array([1., 1.], dtype=float32)}
     """
     kind = Path(path).suffix.lower()
     if kind == ".safetensors":

@@ -18,6 +18,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
+_NAMED = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[\w/]+\.py)#(\w+)\)")
 ALWAYS = ("minidl",)
 SUFFIXES = (".py", ".cpp", ".cu", ".toml", ".json")
 
@@ -54,37 +55,47 @@ def link_to_pages(app: Sphinx, doctree: nodes.document) -> None:
     for node in [*doctree.findall(addnodes.download_reference), *doctree.findall(addnodes.pending_xref)]:
         if isinstance(node, addnodes.pending_xref) and node.get("reftype") != "myst":
             continue
-        target, _, name = node["reftarget"].partition("#")
-        path = repository_path(docname, target)
+        path = repository_path(docname, node["reftarget"])
         if is_shown(Path(app.srcdir), path):
-            node.replace_self(_link(app, docname, path, node.children, line_of(Path(app.srcdir) / path, name)))
+            _remember(app, path)
+            link = nodes.reference("", "", internal=True, refuri=_address(docname, path))
+            link += [child.deepcopy() for child in node.children]
+            node.replace_self(link)
 
 
-def line_of(file: Path, name: str) -> int | None:
-    """The line where a function or class begins; None if no name is given.
+def names_to_lines(app: Sphinx, docname: str, source: list[str]) -> None:
+    """A link to a name in a file, `[text](../tests/test_x.py#test_y)`, leads to the line where it is defined."""
+
+    def anchor(found: re.Match[str]) -> str:
+        text, target, name = found.groups()
+        path = repository_path(docname, target)
+        _remember(app, path)
+        line = line_of(Path(app.srcdir) / path, name)
+        return f'<a class="reference internal" href="{_address(docname, path)}#L-{line}">{escape(text)}</a>'
+
+    source[0] = _NAMED.sub(anchor, source[0])
+
+
+def line_of(file: Path, name: str) -> int:
+    """The line where a function or class begins.
 
     Raises:
         ExtensionError: the file defines no such name.
     """
-    if not name:
-        return None
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         if re.match(rf"\s*(?:def|class) {re.escape(name)}\b", line):
             return number
     raise ExtensionError(f"{file.name} defines no {name}")
 
 
-def _link(app: Sphinx, docname: str, path: str, children: list[nodes.Node], line: int | None) -> nodes.reference:
+def _remember(app: Sphinx, path: str) -> None:
     if not hasattr(app.env, "minidl_sources"):
         app.env.minidl_sources = set()  # type: ignore[attr-defined]
     app.env.minidl_sources.add(path)
-    depth = docname.count("/")
-    link = nodes.reference("", "", internal=True, refuri="../" * depth + page_name(path) + ".html")
-    if line is not None:
-        link["refuri"] += f"#L-{line}"
-    for child in children:
-        link += child.deepcopy() if isinstance(child, nodes.Node) else child
-    return link
+
+
+def _address(docname: str, path: str) -> str:
+    return "../" * docname.count("/") + page_name(path) + ".html"
 
 
 def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
@@ -131,6 +142,7 @@ def _file(there: Path) -> str:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
+    app.connect("source-read", names_to_lines)
     app.connect("doctree-read", link_to_pages, priority=100)  # before downloads are collected
     app.connect("html-collect-pages", pages)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

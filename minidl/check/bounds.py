@@ -32,6 +32,12 @@ import numpy as np
 def roundings(inputs: Iterable[np.ndarray | None]) -> int:
     """k of (4) for these inputs.
 
+    Args:
+        inputs: of a call; None for an absent one.
+
+    Returns:
+        k.
+
     Example:
         >>> roundings([np.ones((2, 3)), None])
         70
@@ -41,6 +47,13 @@ def roundings(inputs: Iterable[np.ndarray | None]) -> int:
 
 def gamma(k: int, dtype: np.dtype | type) -> float:
     """γ_k of (1) for `dtype`, infinite where k u ≥ 1.
+
+    Args:
+        k: how many roundings.
+        dtype: float32 or float64.
+
+    Returns:
+        γ_k.
 
     Example:
         >>> gamma(2, np.float64) == 2 * 2.0**-53 / (1 - 2 * 2.0**-53)

@@ -81,6 +81,17 @@ def find_case(op: str) -> OpCase:
 def assert_conforms(fn: Callable[..., Any], op: str, **options: Any) -> Verdict:
     """`compare`, for tests: an AssertionError that holds the verdict unless `fn` conforms.
 
+    Args:
+        fn: the function to check.
+        op: the name of the op that it claims to be.
+        options: as for `compare`.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        AssertionError: it does not conform.
+
     Example:
         >>> import numpy as np
         >>> assert_conforms(lambda x: np.maximum(x, 0), "relu", drawn=10).ok

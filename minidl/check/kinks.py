@@ -32,6 +32,12 @@ def installed() -> dict[str, Functions]:
 def table(peers: dict[str, Functions] | None = None) -> list[dict[str, str]]:
     """A line for every kink of the specification: op, where, and what each library returns for a cotangent of ones.
 
+    Args:
+        peers: the functions of each library to ask; None for those that are installed.
+
+    Returns:
+        A dictionary a line: op, where, minidl, and the libraries by name.
+
     Example:
         >>> [(row["op"], row["where"], row["minidl"]) for row in table({}) if row["op"] == "abs"]
         [('abs', 'x = 0', '0')]

@@ -21,7 +21,8 @@ class Verdict:
         reason: one sentence: what it conforms to, or the mistake.
         op, function, framework, dtype: what was compared with what.
         gradients: by what the function was differentiated; "" if it was not.
-        cases: how many calls were judged; `drawn` of them were drawn, `whole` had whole numbers.
+        cases: how many calls were judged.
+        drawn: how many of them were drawn.
         diagnosis: the known mistake, None if there is none.
         precision: what the errors look like.
         worst: the largest error beside its bound.

@@ -19,6 +19,9 @@ __all__ = ["ColorJitter", "Compose", "Cutout", "Flip", "Lighting", "PadCrop", "a
 class Compose:
     """One change after another.
 
+    Args:
+        transforms: functions (images, rng) → images.
+
     Example:
         >>> images = np.zeros((2, 3, 8, 8), np.uint8)
         >>> Compose(PadCrop(2), Flip())(images, np.random.default_rng(0)).shape
@@ -66,7 +69,11 @@ class PadCrop:
 
 @dataclass(frozen=True)
 class Flip:
-    """Mirror each image, left to right, with `probability`."""
+    """Mirror images, left to right.
+
+    Args:
+        probability: with which each one is.
+    """
 
     probability: float = 0.5
 
@@ -185,7 +192,12 @@ _BY_NAME = {
 
 
 def augment_names() -> list[str]:
-    """The names that `create_augment` knows."""
+    """The names that `create_augment` knows.
+
+    Example:
+        >>> augment_names()
+        ['crop', 'flip', 'cutout', 'jitter', 'lighting']
+    """
     return list(_BY_NAME)
 
 
@@ -195,6 +207,9 @@ def create_augment(names: Sequence[str], image_size: int) -> Compose:
     Args:
         names: of `augment_names()`; none gives a Compose that changes nothing.
         image_size: shorter side in pixels.
+
+    Returns:
+        A `Compose`.
 
     Raises:
         ConfigError: a name is unknown.

@@ -18,7 +18,12 @@ CIFARS = {files.title: files for files in (CIFAR10, CIFAR100)}
 
 
 def dataset_names() -> list[str]:
-    """The names that `create_dataset` knows; it takes a folder as well."""
+    """The names that `create_dataset` knows; it takes a folder as well.
+
+    Example:
+        >>> dataset_names()
+        ['multiscale', 'multiscale:SIGMA', 'cifar10', 'cifar100']
+    """
     return ["multiscale", "multiscale:SIGMA", *CIFARS]
 
 
@@ -47,6 +52,9 @@ def create_dataset(
         image_size: side of the images in pixels; None for the set's own, or 224 for a folder of images.
         workers: processes that decode a folder's images; None for as many as there are cores, at most 4.
         min_area: the smallest random part of a folder's image in training, as a share of its area.
+
+    Returns:
+        The split.  A folder of images decodes in processes of its own, which `close` ends.
 
     Raises:
         DataError: the set is unknown, missing, damaged, or cannot give that split or size.

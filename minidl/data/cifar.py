@@ -123,6 +123,12 @@ class CIFAR(ArrayDataset):
 
     Raises:
         DataError: a file is missing, cut short, not the published one, or not in either layout.
+
+    Example:
+        >>> import tempfile
+        >>> CIFAR(CIFAR10, "train", data_dir=Path(tempfile.mkdtemp()))
+        Traceback (most recent call last):
+        minidl.errors.DataError: ...
     """
 
     default_augment = ("crop", "flip")

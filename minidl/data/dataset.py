@@ -17,6 +17,14 @@ class Dataset:
         class_names: one a class.
         mean, std: of the training images, per channel, in units of the range 0…1 of a pixel.
         default_augment: the names of the transforms that are customary in training; see `create_augment`.
+
+    Example:
+        >>> from minidl.data import draw
+        >>> images, labels = draw(20, seed=0)
+        >>> dataset = ArrayDataset(images, labels, class_names=[str(i) for i in range(10)])
+        >>> x, y = dataset.batch(np.array([3, 1]))
+        >>> x.shape, x.dtype, y.dtype
+        ((2, 3, 32, 32), dtype('uint8'), dtype('int64'))
     """
 
     labels: np.ndarray
@@ -30,6 +38,7 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
+        """How many classes there are, images or none."""
         return len(self.class_names)
 
     @property

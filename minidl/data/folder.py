@@ -40,6 +40,17 @@ class ImageFolder(Dataset):
     Raises:
         DataError: the folders are not laid out so; from `batch`, a file gives no image (and is named).
         ValueError: an argument is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("cat", "dog"):
+        ...     (root / "train" / name).mkdir(parents=True)
+        ...     Image.new("RGB", (40, 30)).save(root / "train" / name / "1.png")
+        >>> data = ImageFolder(root, "train", image_size=16, workers=0)
+        >>> data.class_names, data.batch(np.array([1, 0]))[0].shape
+        (('cat', 'dog'), (2, 3, 16, 16))
     """
 
     default_augment = ("flip",)

@@ -19,7 +19,19 @@ __all__ = ["accuracy_by_shots", "class_aware", "class_counts", "long_tailed", "s
 
 
 def class_counts(dataset: Dataset) -> np.ndarray:
-    """How many images each class has, int64 (num_classes,)."""
+    """How many images each class has, int64 (num_classes,).
+
+    Args:
+        dataset: any.
+
+    Returns:
+        int64 (num_classes,).
+
+    Example:
+        >>> from minidl.data import ArrayDataset
+        >>> class_counts(ArrayDataset(np.zeros((3, 3, 8, 8), np.uint8), [0, 1, 1], class_names=["cat", "dog"]))
+        array([1, 2])
+    """
     return np.bincount(dataset.labels, minlength=dataset.num_classes)
 
 

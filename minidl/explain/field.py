@@ -99,6 +99,9 @@ def receptive_field(
         rng: where those vectors come from.
         batch_size: images at a time.
 
+    Returns:
+        The field, with its width and area.
+
     Raises:
         ValueError: there is no such layer or channel, it gives no map, `rng` is missing, or no gradient reaches an
             image.

@@ -76,6 +76,9 @@ def grad_cam(model: Module, images: Any, *, target: Any = None, layer: str | Non
         layer: path of a layer that gives maps, such as "layer4" or "features.29"; None for `default_layer`.  If it is
             called more than once, its last call counts.
 
+    Returns:
+        The maps, the logits, and the classes that were explained.
+
     Raises:
         ValueError: there is no such layer or class, the layer gives no map or has no influence on the logits, or the
             model gives no logits.
@@ -126,10 +129,20 @@ def default_layer(model: Module, images: Any) -> str:
     """The layer that ends the last convolutional stage of `model`, such as "layer4" of a ResNet; see `last_stage`.
 
     Args:
+        model: images (N, C, H, W) → logits.
         images: one image is enough, shape (1, C, H, W).
+
+    Returns:
+        Its path.
 
     Raises:
         ValueError: no layer gives maps.
+
+    Example:
+        >>> from minidl import models
+        >>> model = models.create_model("resnet8", num_classes=10, rng=np.random.default_rng(0))
+        >>> default_layer(model, np.zeros((1, 3, 32, 32), np.float32))
+        'layer3'
     """
     x = images_for(model, "grad_cam", images)
     with inspected(model), watched(model.named_modules()) as calls:

@@ -48,7 +48,15 @@ __all__ = ["Prediction", "Step", "predict"]
 
 @dataclass(frozen=True)
 class Step:
-    """A layer with a window, and the field up to and with it by (1)-(3), vertical and horizontal."""
+    """A layer with a window, and the field up to and with it by (1)-(3), vertical and horizontal.
+
+    Attributes:
+        path: of the layer.
+        window: its kernel, stride, dilation and Gaussian.
+        jump: pixels between the fields of neighbouring outputs.
+        support: (1) up to here, in pixels.
+        std: root of the variance (2) up to here.
+    """
 
     path: str
     window: Window
@@ -122,6 +130,9 @@ def predict(
         layer: path of a layer that gives maps; None for the last convolutional stage.
         power: 2 for mean squared gradients and random weights, 1 for mean absolute ones and non-negative kernels.
         structure: "flat": v as in (2), from geometry alone; "weights": v and means as |w|^p lies on a kernel's taps.
+
+    Returns:
+        The field, and the layers on the longest path; printed, a table.
 
     Raises:
         ValueError: there is no such layer, it gives no map, or layers are joined in a way that this does not know.

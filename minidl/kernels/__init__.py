@@ -24,7 +24,18 @@ _forced: ContextVar[ModuleType | None] = ContextVar("minidl_kernels", default=No
 
 
 def kernels_for(xp: ModuleType) -> ModuleType:
-    """The kernel module that computes on arrays of `xp`."""
+    """The kernel module that computes on arrays of `xp`.
+
+    Args:
+        xp: NumPy or CuPy.
+
+    Returns:
+        The module.
+
+    Example:
+        >>> kernels_for(np).__name__
+        'minidl.kernels.cpu'
+    """
     forced = _forced.get()
     if forced is not None:
         return forced
@@ -40,6 +51,9 @@ def use_kernels(name: str) -> Iterator[ModuleType]:
 
     Args:
         name: "reference", "array", "cpu" (NumPy arrays alone) or "cuda" (CuPy arrays alone).
+
+    Yields:
+        The module of kernels.
 
     Raises:
         ValueError: there is no such form.

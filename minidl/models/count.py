@@ -40,16 +40,22 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class ModelCost:
-    """The layers in order, and their sums; printed as a table."""
+    """The layers in order, and their sums; printed as a table.
+
+    Attributes:
+        layers: in their order.
+    """
 
     layers: tuple[LayerCost, ...]
 
     @property
     def parameters(self) -> int:
+        """The sum over the layers."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
+        """The sum over the layers, for one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     def __str__(self) -> str:
@@ -73,6 +79,13 @@ def count(model: Module, input_shape: tuple[int, int, int]) -> ModelCost:
     """Parameters and multiply-adds of `model` for one image of shape (C, H, W).
 
     The model is left as it was, in the mode in which it was.
+
+    Args:
+        model: images → anything, of layers of this library.
+        input_shape: (C, H, W) of one image.
+
+    Returns:
+        The layers that have parameters or multiply, in order, and their sums.
 
     Example:
         >>> import numpy as np

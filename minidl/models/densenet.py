@@ -84,6 +84,11 @@ class DenseNet(nn.Module):
         width: channels of the stem.
         bottleneck: width of a layer's 1×1 convolution, in units of `growth`.
         in_channels: channels of the images.
+
+    Example:
+        >>> model = DenseNet((1, 1), growth=4, width=8, num_classes=10, rng=np.random.default_rng(0))
+        >>> model(Tensor(np.zeros((2, 3, 32, 32), np.float32))).shape
+        (2, 10)
     """
 
     def __init__(

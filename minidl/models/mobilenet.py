@@ -89,7 +89,21 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """Features, global average, dropout and a linear classifier: both versions."""
+    """Features, global average, dropout and a linear classifier: both versions.
+
+    Args:
+        features: the convolutions.
+        channels: of the last map.
+        dropout: probability before the classifier.
+        num_classes: outputs.
+        rng: where the classifier's weights and dropout masks come from.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> model = MobileNet(nn.Sequential(nn.Conv2d(3, 8, 3, rng=rng)), 8, 0.0, 10, rng)
+        >>> model(Tensor(np.zeros((2, 3, 16, 16), np.float32))).shape
+        (2, 10)
+    """
 
     def __init__(
         self, features: nn.Sequential, channels: int, dropout: float, num_classes: int, rng: np.random.Generator

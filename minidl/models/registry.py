@@ -40,8 +40,22 @@ _MODELS: dict[str, ModelInfo] = {}
 def register(name: str, *, image_size: int) -> Callable[[Builder], Builder]:
     """Decorator that puts a builder, `build(*, num_classes, rng, **options) -> Module`, under `name`.
 
+    Args:
+        name: under which `create_model` will find it.
+        image_size: side of the images that it is designed for, in pixels.
+
+    Returns:
+        The decorator, which gives the builder back as it is.
+
     Raises:
         ValueError: the name is taken, or the builder lacks one of the two arguments.
+
+    Example:
+        >>> @register("half", image_size=32)
+        ... def half(num_classes):
+        ...     return Module()
+        Traceback (most recent call last):
+        ValueError: ...
     """
 
     def add(build: Builder) -> Builder:
@@ -58,15 +72,30 @@ def register(name: str, *, image_size: int) -> Callable[[Builder], Builder]:
 
 
 def model_names() -> list[str]:
-    """The names that `create_model` knows, in the order of registration."""
+    """The names that `create_model` knows, in the order of registration.
+
+    Example:
+        >>> "resnet20" in model_names()
+        True
+    """
     return list(_MODELS)
 
 
 def model_info(name: str) -> ModelInfo:
     """What is known of the model called `name`.
 
+    Args:
+        name: one of `model_names()`.
+
+    Returns:
+        Its builder, image size and options.
+
     Raises:
         ValueError: there is none; the message suggests similar names.
+
+    Example:
+        >>> model_info("resnet20").image_size
+        32
     """
     if name not in _MODELS:
         near = difflib.get_close_matches(str(name), _MODELS, n=3) or list(_MODELS)
@@ -82,6 +111,9 @@ def create_model(name: str, *, num_classes: int, rng: np.random.Generator, **opt
         num_classes: number of outputs, >= 1.
         rng: where the initial weights come from.
         options: the model's own, such as `in_channels`; see `model_info(name).options`.
+
+    Returns:
+        The model, a Module from images (N, C, H, W) to logits (N, num_classes).
 
     Raises:
         ValueError: there is no such model or option, or an option's value is impossible.

@@ -141,6 +141,15 @@ class ResNet(nn.Module):
         shortcut: "A" (zero-padded identity, no parameters) or "B" (1×1 convolution), where the shape changes.
         in_channels: channels of the images.
         block_options: groups and width_per_group, for each block.
+
+    Raises:
+        ValueError: the shortcut is neither "A" nor "B", or a block takes no such options.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> model = ResNet(BasicBlock, (1, 1), widths=(8, 16), stem="cifar", num_classes=10, rng=rng)
+        >>> model(Tensor(np.zeros((2, 3, 16, 16), np.float32))).shape
+        (2, 10)
     """
 
     def __init__(

@@ -29,6 +29,11 @@ class VGG(nn.Module):
         in_channels: channels of the images.
         dropout: probability in the classifier.
         hidden: width of the classifier.
+
+    Example:
+        >>> model = VGG((8, "pool"), False, num_classes=10, hidden=16, rng=np.random.default_rng(0))
+        >>> model(Tensor(np.zeros((2, 3, 32, 32), np.float32))).shape
+        (2, 10)
     """
 
     def __init__(

@@ -46,14 +46,27 @@ def after_sum(relu: Module, a: Tensor, b: Tensor) -> Tensor:
 
 
 class ReLU6(Module):
-    """min(max(x, 0), 6), MobileNet's."""
+    """min(max(x, 0), 6), MobileNet's.
+
+    Example:
+        >>> ReLU6()(Tensor([-1.0, 2.0, 9.0])).data
+        array([0., 2., 6.], dtype=float32)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.clip(x, 0.0, 6.0)
 
 
 class LeakyReLU(Module):
-    """x where positive, `negative_slope`·x elsewhere; see `ops.leaky_relu`."""
+    """x where positive, `negative_slope`·x elsewhere; see `ops.leaky_relu`.
+
+    Args:
+        negative_slope: the slope below 0.
+
+    Example:
+        >>> LeakyReLU(0.5)(Tensor([-1.0, 2.0])).data
+        array([-0.5,  2. ], dtype=float32)
+    """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
@@ -66,14 +79,27 @@ class LeakyReLU(Module):
 
 
 class SiLU(Module):
-    """x·sigmoid(x); see `ops.silu`."""
+    """x·sigmoid(x); see `ops.silu`.
+
+    Example:
+        >>> SiLU()(Tensor([0.0, 1.0])).data.round(4)
+        array([0.    , 0.7311], dtype=float32)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.silu(x)
 
 
 class GELU(Module):
-    """x·Φ(x); `approximate` is "none" or "tanh", see `ops.gelu`."""
+    """x·Φ(x); see `ops.gelu`.
+
+    Args:
+        approximate: "none", or "tanh" for the approximation by a hyperbolic tangent.
+
+    Example:
+        >>> GELU()(Tensor([0.0, 1.0])).data.round(4)
+        array([0.    , 0.8413], dtype=float32)
+    """
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
@@ -83,21 +109,39 @@ class GELU(Module):
 
 
 class Sigmoid(Module):
-    """1/(1 + e⁻ˣ); see `ops.sigmoid`."""
+    """1/(1 + e⁻ˣ); see `ops.sigmoid`.
+
+    Example:
+        >>> Sigmoid()(Tensor([0.0])).data
+        array([0.5], dtype=float32)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.sigmoid(x)
 
 
 class Tanh(Module):
-    """tanh x; see `ops.tanh`."""
+    """tanh x; see `ops.tanh`.
+
+    Example:
+        >>> Tanh()(Tensor([0.0, 1.0])).data.round(4)
+        array([0.    , 0.7616], dtype=float32)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.tanh(x)
 
 
 class Softplus(Module):
-    """ln(1 + e^βx)/β, with `beta` > 0; see `ops.softplus`."""
+    """ln(1 + e^βx)/β; see `ops.softplus`.
+
+    Args:
+        beta: β > 0; the larger, the nearer to `ReLU`.
+
+    Example:
+        >>> Softplus()(Tensor([0.0])).data.round(4)
+        array([0.6931], dtype=float32)
+    """
 
     def __init__(self, beta: float = 1.0) -> None:
         self.beta = beta

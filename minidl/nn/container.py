@@ -14,6 +14,9 @@ from minidl.nn.module import Module
 class ModuleList(Module):
     """Modules by number; calling them is the owner's business.
 
+    Args:
+        modules: in their order.
+
     Example:
         >>> [name for name, _ in ModuleList([Identity(), Identity()]).named_children()]
         ['0', '1']
@@ -42,6 +45,10 @@ class Sequential(ModuleList):
 
     A batch norm takes a ReLU that follows it along in one pass (`after_norm`): the same bits in less time.
 
+    Args:
+        modules: in their order, without names.
+        named: or with names, in the order in which they are given.
+
     Example:
         >>> [name for name, _ in Sequential(conv=Identity(), norm=Identity()).named_children()]
         ['conv', 'norm']
@@ -62,14 +69,24 @@ class Sequential(ModuleList):
 
 
 class Identity(Module):
-    """Its input: a place where another layer can be put."""
+    """Its input: a place where another layer can be put.
+
+    Example:
+        >>> Identity()(Tensor([1.0])).data
+        array([1.], dtype=float32)
+    """
 
     def forward(self, x: Any) -> Any:
         return x
 
 
 class Flatten(Module):
-    """(N, …) to (N, Π…)."""
+    """(N, …) to (N, Π…).
+
+    Example:
+        >>> Flatten()(Tensor([[[1.0, 2.0], [3.0, 4.0]]])).shape
+        (1, 4)
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return ops.flatten(x, 1)  # (N, C, H, W) → (N, C·H·W)

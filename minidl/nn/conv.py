@@ -151,6 +151,9 @@ class ConvTranspose2d(_Conv):
         weight: shape (C, O/G, kh, kw).
         bias: shape (O,), or None.
 
+    Raises:
+        ValueError: a number is out of its range, or `groups` divides not both numbers of channels.
+
     Example:
         >>> layer = ConvTranspose2d(8, 4, kernel_size=2, stride=2, rng=np.random.default_rng(0))
         >>> layer(Tensor(np.ones((1, 8, 5, 5), np.float32))).shape

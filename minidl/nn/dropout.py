@@ -18,6 +18,9 @@ class Dropout(Module):
         p: in [0, 1).
         rng: parent of the layer's own generator, `noise`, so that its masks depend on nothing but their number.
 
+    Raises:
+        ValueError: p is not in [0, 1).
+
     Example:
         >>> layer = Dropout(0.5, rng=np.random.default_rng(0))
         >>> sorted(set(layer(Tensor(np.ones(100, np.float32))).data.tolist()))

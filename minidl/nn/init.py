@@ -49,7 +49,21 @@ def skip() -> Iterator[None]:
 def normal(
     shape: tuple[int, ...], *, rng: np.random.Generator, mean: float = 0.0, std: float = 1.0, dtype: Any = np.float32
 ) -> np.ndarray:
-    """Draws from N(mean, std²)."""
+    """Draws from N(mean, std²).
+
+    Args:
+        shape: of the array.
+        rng: where the draws come from.
+        mean, std: of the normal law.
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> normal((2, 3), rng=np.random.default_rng(0)).shape
+        (2, 3)
+    """
     if _skipping.get():
         return np.zeros(shape, dtype)
     return (mean + std * _generator(rng).standard_normal(shape, dtype=dtype)).astype(dtype, copy=False)
@@ -58,7 +72,22 @@ def normal(
 def uniform(
     shape: tuple[int, ...], *, rng: np.random.Generator, low: float = 0.0, high: float = 1.0, dtype: Any = np.float32
 ) -> np.ndarray:
-    """Draws from the uniform distribution on [low, high)."""
+    """Draws from the uniform distribution on [low, high).
+
+    Args:
+        shape: of the array.
+        rng: where the draws come from.
+        low, high: the ends of the interval.
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> w = uniform((100,), rng=np.random.default_rng(0), low=-1.0)
+        >>> bool(w.min() >= -1 and w.max() < 1)
+        True
+    """
     if _skipping.get():
         return np.zeros(shape, dtype)
     return (low + (high - low) * _generator(rng).random(shape, dtype=dtype)).astype(dtype, copy=False)
@@ -67,17 +96,57 @@ def uniform(
 def constant(
     shape: tuple[int, ...], *, value: float, rng: np.random.Generator | None = None, dtype: Any = np.float32
 ) -> np.ndarray:
-    """`value` everywhere; `rng` is there to be called like the others, and not used."""
+    """The same value everywhere.
+
+    Args:
+        shape: of the array.
+        value: the number.
+        rng: there to be called like the others, and not used.
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> constant((2,), value=0.5)
+        array([0.5, 0.5], dtype=float32)
+    """
     return np.full(shape, value, dtype)
 
 
 def zeros(shape: tuple[int, ...], *, rng: np.random.Generator | None = None, dtype: Any = np.float32) -> np.ndarray:
-    """Zeros."""
+    """Zeros.
+
+    Args:
+        shape: of the array.
+        rng: there to be called like the others, and not used.
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> zeros((2,))
+        array([0., 0.], dtype=float32)
+    """
     return np.zeros(shape, dtype)
 
 
 def ones(shape: tuple[int, ...], *, rng: np.random.Generator | None = None, dtype: Any = np.float32) -> np.ndarray:
-    """Ones."""
+    """Ones.
+
+    Args:
+        shape: of the array.
+        rng: there to be called like the others, and not used.
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> ones((2,))
+        array([1., 1.], dtype=float32)
+    """
     return np.ones(shape, dtype)
 
 
@@ -100,6 +169,9 @@ def kaiming_normal(
         slope: negative slope, for "leaky_relu".
         dtype: float32 or float64.
 
+    Returns:
+        Array of that shape and dtype.
+
     Example:
         >>> w = kaiming_normal((64, 32, 3, 3), rng=np.random.default_rng(0))
         >>> bool(abs(w.std() / np.sqrt(2 / (32 * 9)) - 1) < 0.02)
@@ -117,7 +189,24 @@ def kaiming_uniform(
     slope: float = 0.0,
     dtype: Any = np.float32,
 ) -> np.ndarray:
-    """Uniform draws with the standard deviation (2); arguments as `kaiming_normal`."""
+    """Uniform draws with the standard deviation (2).
+
+    Args:
+        shape: (O, C, …) of a convolution or (O, K) of a linear layer.
+        rng: where the draws come from.
+        mode: "fan_in" or "fan_out".
+        nonlinearity: what follows; see `gain`.
+        slope: negative slope, for "leaky_relu".
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> w = kaiming_uniform((64, 32, 3, 3), rng=np.random.default_rng(0))
+        >>> bool(abs(w.std() / np.sqrt(2 / (32 * 9)) - 1) < 0.02)
+        True
+    """
     bound = math.sqrt(3) * gain(nonlinearity, slope) / math.sqrt(_fan(shape, mode))  # (4), (2)
     return uniform(shape, rng=rng, low=-bound, high=bound, dtype=dtype)
 
@@ -125,14 +214,44 @@ def kaiming_uniform(
 def xavier_normal(
     shape: tuple[int, ...], *, rng: np.random.Generator, gain: float = 1.0, dtype: Any = np.float32
 ) -> np.ndarray:
-    """Normal draws with the standard deviation (3)."""
+    """Normal draws with the standard deviation (3).
+
+    Args:
+        shape: (O, C, …) of a convolution or (O, K) of a linear layer.
+        rng: where the draws come from.
+        gain: a factor for the nonlinearity that follows; see `gain`.
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> w = xavier_normal((64, 32, 3, 3), rng=np.random.default_rng(0))
+        >>> bool(abs(w.std() / np.sqrt(2 / (96 * 9)) - 1) < 0.02)
+        True
+    """
     return normal(shape, rng=rng, std=gain * math.sqrt(2 / sum(fans(shape))), dtype=dtype)  # (3)
 
 
 def xavier_uniform(
     shape: tuple[int, ...], *, rng: np.random.Generator, gain: float = 1.0, dtype: Any = np.float32
 ) -> np.ndarray:
-    """Uniform draws with the standard deviation (3)."""
+    """Uniform draws with the standard deviation (3).
+
+    Args:
+        shape: (O, C, …) of a convolution or (O, K) of a linear layer.
+        rng: where the draws come from.
+        gain: a factor for the nonlinearity that follows; see `gain`.
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> w = xavier_uniform((64, 32, 3, 3), rng=np.random.default_rng(0))
+        >>> bool(abs(w.std() / np.sqrt(2 / (96 * 9)) - 1) < 0.02)
+        True
+    """
     bound = math.sqrt(3) * gain * math.sqrt(2 / sum(fans(shape)))  # (4), (3)
     return uniform(shape, rng=rng, low=-bound, high=bound, dtype=dtype)
 
@@ -140,13 +259,34 @@ def xavier_uniform(
 def fan_in_uniform(
     shape: tuple[int, ...], *, rng: np.random.Generator, fan_in: int | None = None, dtype: Any = np.float32
 ) -> np.ndarray:
-    """Uniform on ±1/√fan_in: PyTorch's default for convolutions, linear layers and (given `fan_in`) their biases."""
+    """Uniform on ±1/√fan_in: PyTorch's default for convolutions, linear layers and (given `fan_in`) their biases.
+
+    Args:
+        shape: (O, C, …) of a convolution or (O, K) of a linear layer; any with `fan_in`.
+        rng: where the draws come from.
+        fan_in: of the weight; None for that of `shape`.
+        dtype: float32 or float64.
+
+    Returns:
+        Array of that shape and dtype.
+
+    Example:
+        >>> w = fan_in_uniform((8, 100), rng=np.random.default_rng(0))
+        >>> bool(0.09 < abs(w).max() <= 0.1)
+        True
+    """
     bound = 1 / math.sqrt(fans(shape)[0] if fan_in is None else fan_in)
     return uniform(shape, rng=rng, low=-bound, high=bound, dtype=dtype)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight; see (1).
+
+    Args:
+        shape: of the weight, (O, C, …).
+
+    Returns:
+        The number of inputs to an output, and of outputs that an input reaches.
 
     Raises:
         ValueError: fewer than two axes, or no element.
@@ -167,6 +307,16 @@ def gain(nonlinearity: str, slope: float = 0.0) -> float:
     Args:
         nonlinearity: "linear", "sigmoid", "relu", "leaky_relu" or "tanh" (5/3).
         slope: negative slope, for "leaky_relu".
+
+    Returns:
+        The factor.
+
+    Raises:
+        ValueError: there is no such nonlinearity.
+
+    Example:
+        >>> round(gain("relu") ** 2, 6)
+        2.0
     """
     gains = {
         "linear": 1.0,

@@ -29,6 +29,9 @@ class Linear(Module):
         weight: shape (O, K).
         bias: shape (O,), or None.
 
+    Raises:
+        ValueError: a number is out of its range.
+
     Example:
         >>> layer = Linear(3, 2, rng=np.random.default_rng(0))
         >>> layer, layer(Tensor(np.ones((5, 3), np.float32))).shape

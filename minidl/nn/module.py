@@ -220,7 +220,7 @@ class Module:
         return self.train(False)
 
     def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
-        """Let gradients flow to every parameter below, or freeze them; returns self."""
+        """Let gradients flow to every parameter below, or with `requires_grad` False freeze them; returns self."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad
         return self

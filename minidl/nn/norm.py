@@ -55,7 +55,13 @@ class _BatchNorm(Module):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of (N, C) or (N, C, L); arguments as `BatchNorm2d`."""
+    """Batch normalisation of (N, C) or (N, C, L); arguments as `BatchNorm2d`.
+
+    Example:
+        >>> BatchNorm1d(1)(Tensor([[1.0], [3.0]])).data.round(3)
+        array([[-1.],
+               [ 1.]], dtype=float32)
+    """
 
     shapes = (2, 3)
 
@@ -93,6 +99,9 @@ class GroupNorm(Module):
         eps: added to the variance.
         affine: whether there are a weight and a bias of shape (C,).
 
+    Raises:
+        ValueError: `num_groups` does not divide `num_channels`, or a number is out of its range.
+
     Example:
         >>> GroupNorm(2, 4)(Tensor(np.ones((1, 4, 2, 2), np.float32))).shape
         (1, 4, 2, 2)
@@ -123,6 +132,9 @@ class LayerNorm(Module):
         normalized_shape: lengths of those axes; an integer for the last one alone.
         eps: added to the variance.
         elementwise_affine: whether there are a weight and a bias of that shape.
+
+    Raises:
+        ValueError: a length is below 1.
 
     Example:
         >>> LayerNorm(4)(Tensor(np.ones((2, 4), np.float32))).shape

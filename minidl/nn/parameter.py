@@ -12,6 +12,10 @@ from minidl.guards import frozen
 class Parameter(Tensor):
     """A Tensor that an optimizer trains: an attribute of a Module, requires_grad by default.
 
+    Args:
+        data: array or nested list of numbers, of any shape; copied, as by `Tensor`.
+        requires_grad: whether it has a gradient; False freezes it.
+
     Example:
         >>> Parameter([1.0, 2.0])
         Parameter([1. 2.], float32, requires_grad=True)
@@ -38,7 +42,12 @@ class Parameter(Tensor):
 
 
 class Buffer(Tensor):
-    """A Tensor that belongs to a Module's state but is not trained: BatchNorm's running mean, say."""
+    """A Tensor that belongs to a Module's state but is not trained: BatchNorm's running mean, say.
+
+    Example:
+        >>> Buffer([0.0]).requires_grad
+        False
+    """
 
     __slots__ = ()
 

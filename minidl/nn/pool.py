@@ -85,6 +85,10 @@ class AdaptiveAvgPool2d(Module):
 
     Args:
         output_size: an integer or (vertical, horizontal); 1 is global average pooling.
+
+    Example:
+        >>> AdaptiveAvgPool2d(1)(Tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).data
+        array([[[[2.5]]]], dtype=float32)
     """
 
     def __init__(self, output_size: Size) -> None:

@@ -59,6 +59,9 @@ class BasisConv2d(nn.Module):
         basis: the filters, shape (m, kh, kw), in float64.
         bias: shape (O,), or None.
 
+    Raises:
+        ValueError: an argument is none of these, or a number is out of its range.
+
     Example:
         >>> rng = np.random.default_rng(0)
         >>> layer = BasisConv2d(3, 8, 3, padding=1, order=2, rng=rng)
@@ -105,6 +108,7 @@ class BasisConv2d(nn.Module):
         """A layer with the geometry and bias of `conv`, and its filters' projections on the basis.
 
         With order=None they are the filters themselves, to rounding; otherwise the nearest ones in the span.
+        `options` are this layer's own arguments.
         """
         with init.skip():
             layer = cls(
@@ -175,6 +179,15 @@ def filter_basis(
     size: tuple[int, int], kind: str = "gaussian", order: int | None = None, sigma: float | None = None
 ) -> np.ndarray:
     """Orthonormal filters B = b_i b_jᵀ by their order i + j, shape (m, kh, kw), in float64; see (4), (5).
+
+    Args:
+        size: (kh, kw).
+        kind: "gaussian" (4) or "dct" (5).
+        order: highest i + j; None for all kh kw filters.
+        sigma: of the Gaussian, in taps; None: a third of the length, at least 0.5.
+
+    Returns:
+        Array of shape (m, kh, kw), in float64.
 
     Raises:
         ValueError: an unknown kind, a negative order, or a width that is not positive.

@@ -61,7 +61,12 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {"statrot": StatRotLinear.fro
 
 @dataclass(frozen=True)
 class Change:
-    """A layer before and after, in words."""
+    """A layer before and after, in words.
+
+    Attributes:
+        path: in the model.
+        before, after: the layer's class, or its stride.
+    """
 
     path: str
     before: str
@@ -274,6 +279,12 @@ def _cost(model: nn.Module, input_shape: tuple[int, int, int] | None) -> tuple[i
 def sigma_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters from which the σ of every `GaussianConv2d` derive, by name.
 
+    Args:
+        model: any.
+
+    Returns:
+        Name → Parameter, in the order of the model: ln σ of sampled kernels, σ² of discrete ones.
+
     Example:
         >>> layer = GaussianConv2d(3, 8, 3, rng=np.random.default_rng(0))
         >>> sigma_parameters(nn.Sequential(layer))
@@ -290,6 +301,12 @@ def sigma_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def sigmas(model: nn.Module) -> dict[str, np.ndarray]:
     """σ of every `GaussianConv2d` by path: shape (1,), or (C,) for one an input channel; in samples of its input.
+
+    Args:
+        model: any.
+
+    Returns:
+        Path → array, in the order of the model.
 
     Example:
         >>> layer = GaussianConv2d(3, 8, 3, sigma0=1, rng=np.random.default_rng(0))

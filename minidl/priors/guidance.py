@@ -51,6 +51,9 @@ class GlobalGuidance(nn.Module):
         reduce, norm: of (2).
         Each head, of (3), is an attribute of its own name, holding `linear` and `norm`.
 
+    Raises:
+        ValueError: a number is out of its range.
+
     Example:
         >>> guidance = GlobalGuidance(8, ["mu", "sigma"], rng=np.random.default_rng(0))
         >>> x = Tensor(np.random.default_rng(1).normal(size=(4, 8, 5, 5)).astype(np.float32))

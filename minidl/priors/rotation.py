@@ -65,7 +65,7 @@ class StatRotLinear(nn.Linear):
 
     @classmethod
     def from_linear(cls, linear: nn.Linear, *, rng: np.random.Generator, **options: Any) -> StatRotLinear:
-        """A layer with the very parameters of `linear`."""
+        """A layer with the very parameters of `linear`; `rng` is for its noise, `options` are its own arguments."""
         with init.skip():
             layer = cls(linear.in_features, linear.out_features, linear.bias is not None, rng=rng, **options)
         like(layer, linear.weight)
