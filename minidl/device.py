@@ -136,12 +136,9 @@ def _import_cupy() -> ModuleType:
     try:
         cards = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise DeviceError(
-            f"device 'gpu': NVIDIA's driver is missing or too old for this CuPy ({_one_line(error)}); "
-            "see nvidia-smi: install or renew the driver, or take the wheel for an older CUDA: minidl[gpu-cuda12]"
-        ) from error
+        raise DeviceError(f"device 'gpu': {_why_no_cards(cupy.cuda.runtime, error)}") from error
     if cards == 0:
-        raise DeviceError("device 'gpu': the driver is there but sees no card; see nvidia-smi and CUDA_VISIBLE_DEVICES")
+        raise DeviceError(f"device 'gpu': {NO_CARD}")
     try:
         ones = cupy.ones((2, 2), np.float32)
         (ones @ ones)[0, 0].item()  # allocates, compiles a kernel, asks cuBLAS
@@ -151,6 +148,23 @@ def _import_cupy() -> ModuleType:
             "CUDA's own libraries come with: pip install 'minidl[gpu-cuda13]' (or [gpu-cuda12])"
         ) from error
     return cupy
+
+
+NO_CARD = "the driver is there but sees no card; see nvidia-smi and CUDA_VISIBLE_DEVICES"
+
+
+def _why_no_cards(runtime: Any, error: Any) -> str:
+    """What is missing where the CUDA runtime cannot count the cards, and how to get it."""
+    if getattr(error, "status", None) == 100:  # cudaErrorNoDevice
+        return NO_CARD
+    driver, needed = runtime.driverGetVersion(), runtime.runtimeGetVersion()  # 12040 is CUDA 12.4, 0 no driver
+    if driver == 0:
+        return "NVIDIA's driver is not installed; install the one for your card, then nvidia-smi lists it"
+    if driver < needed:
+        has, needs = (f"{v // 1000}.{v % 1000 // 10}" for v in (driver, needed))
+        older = "" if needed < 13000 else ", or pip uninstall cupy-cuda13x; pip install 'minidl[gpu-cuda12]'"
+        return f"NVIDIA's driver knows CUDA up to {has}, this CuPy needs {needs}; renew the driver{older}"
+    return f"CUDA does not answer ({_one_line(error)}); see nvidia-smi"
 
 
 def _one_line(error: BaseException) -> str:
