@@ -184,7 +184,7 @@ def _targets(target: Any, y: Tensor) -> np.ndarray:
     n, k = y.shape
     if target is None:
         return y.numpy().argmax(axis=1)
-    classes = np.asarray(target)
+    classes = asnumpy(target)
     if classes.dtype.kind not in "iu" or classes.shape not in ((), (n,)):
         raise ValueError(f"grad_cam: target must be one class or {n} of them, got {target!r}")
     if classes.min() < 0 or classes.max() >= k:

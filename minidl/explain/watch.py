@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Tensor
-from minidl.device import Array, get_array_module
+from minidl.device import Array, asnumpy, get_array_module
 from minidl.nn import Module, ModuleList
 
 
@@ -64,7 +64,8 @@ def images_for(model: Module, op: str, images: Any) -> Array:
         ValueError: they have not four axes, or there is none.
     """
     parameter = next(model.parameters(), None)
-    array = np.asarray(images) if parameter is None else get_array_module(parameter.data).asarray(images)
+    xp = np if parameter is None else get_array_module(parameter.data)
+    array = asnumpy(images) if xp is np else xp.asarray(images)
     if array.ndim != 4 or not len(array):
         raise ValueError(f"{op}: images must have shape (N, C, H, W), N >= 1, got {array.shape}")
     return array.astype(np.float32 if parameter is None else parameter.dtype)
