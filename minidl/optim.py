@@ -196,10 +196,10 @@ class Optimizer:
             names, params, groups = zip(*(entry for entry in active if entry[1].dtype == dtype), strict=True)
             flat = Flat(params)
             xp = get_array_module(flat.values())
-            kept = [
-                self._apart.pop(name, None) or _Kept(0, {slot: xp.zeros_like(p.data) for slot in self.slots})
-                for name, p in zip(names, params, strict=True)
-            ]
+            kept = []
+            for name, p in zip(names, params, strict=True):
+                fresh = _Kept(0, {slot: xp.zeros_like(p.data) for slot in self.slots})
+                kept.append(self._apart.pop(name, fresh))
             segments = [Segment(n, g.weight_decay, g.lr_factor) for n, g in zip(flat.ends, groups, strict=True)]
             slots = {slot: Flat.joined([k.arrays[slot] for k in kept]) for slot in self.slots}
             self._packs.append(_Pack(names, flat, tuple(segments), slots, np.array([k.steps for k in kept], np.int64)))

@@ -77,13 +77,12 @@ def _cast(fn: Function, inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | Non
     dtypes = {x.dtype for x in inputs if x is not None}
     if isinstance(fn, (AsType, *NORMS)) or not dtypes <= {np.dtype(np.float16), np.dtype(np.float32)}:
         return inputs
+    dtype: np.dtype = np.dtype(np.float32)
     if isinstance(fn, HALF):
-        dtype = np.float16
+        dtype = np.dtype(np.float16)
     elif isinstance(fn, AS_GIVEN) and len(dtypes) == 1:
         return inputs
-    else:
-        dtype = np.float32
-    return tuple(x if x is None or x.dtype == dtype else AsType.apply(x, dtype=np.dtype(dtype)) for x in inputs)
+    return tuple(x if x is None or x.dtype == dtype else AsType.apply(x, dtype=dtype) for x in inputs)
 
 
 class LossScale:

@@ -38,7 +38,7 @@ def test_the_cpu_is_right(checked: Path) -> None:
     found = report["parts"]
     assert len(found["operations"]) == 2 * len(CASES)
     assert all(f["status"] == "ok" and f["figures"]["ratio"] <= 1 for f in found["operations"])
-    assert {f["name"] for f in found["training"]} >= {"curve", "determinism"}
+    assert {f["name"] for f in found["training"]} >= {"curve", "determinism", "mixed precision"}
     assert report["machine"]["numpy"] == np.__version__
 
 
@@ -61,7 +61,7 @@ def test_a_gpu_that_is_imitated_is_right(tmp_path: Path) -> None:
     report = json.loads(out.read_text())
     assert [f for part in report["parts"].values() for f in part if f["status"] == "wrong"] == []
     assert status == 0
-    assert {f["name"] for f in report["parts"]["training"]} >= {"curve", "determinism", "memory"}
+    assert {f["name"] for f in report["parts"]["training"]} >= {"curve", "determinism", "memory", "mixed precision"}
     assert report["machine"]["card"]
     assert "card        " in page(report)
 
@@ -102,9 +102,9 @@ def test_nothing_that_goes_wrong_stops_the_check() -> None:
 def test_a_curve_that_leaves_the_cpus_is_found() -> None:
     right = np.array([2.3, 2.2, 2.1])
     moved = right + np.array([0, 1e-6, 1e-5])
-    assert curve(right + np.array([1e-6, 2e-5, 2e-4]), right, moved).status == "ok"
-    assert curve(right + np.array([1e-4, 0, 0]), right, moved).status == "wrong"
-    assert curve(right + np.array([0, 0, np.nan]), right, moved).status == "wrong"
+    assert curve("curve", right + np.array([1e-6, 2e-5, 2e-4]), right, moved).status == "ok"
+    assert curve("curve", right + np.array([1e-4, 0, 0]), right, moved).status == "wrong"
+    assert curve("curve", right + np.array([0, 0, np.nan]), right, moved).status == "wrong"
 
 
 def test_memory_that_grows_is_found() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.check.properties import truths
 from minidl.check.spec import CASES, OpCase
-from minidl.check.truth import Truth
+from minidl.check.truth import Arrays, Truth
 from minidl.selfcheck.finding import Finding, Part, Setting, failed, judged
 
 QUICK = 1  # samples of an op in a quick check
@@ -37,9 +37,9 @@ def checked(case: OpCase, calls: list[Truth], dtype: type, setting: Setting, nam
     worst, where, repeats = 0.0, "", True
     for truth in calls:
         there = truth.on(setting.device)
-        inputs = [None if x is None else x.astype(dtype) for x in truth.sample.inputs]
+        inputs: Arrays = [None if x is None else x.astype(dtype) for x in truth.sample.inputs]
         params = {k: v.astype(dtype) if _is_floating(v) else v for k, v in truth.sample.params.items()}
-        gy = truth.gy.astype(dtype)
+        gy: np.ndarray = truth.gy.astype(dtype)
         (y, gxs), (y_2, gxs_2) = (there.results(inputs, params, gy) for _ in range(2))
         repeats &= _bits([y, *gxs]) == _bits([y_2, *gxs_2])
         found = {f"output of {truth}": ratio(y, truth.y, truth.output_bound(dtype), truth.output_dtype(dtype))}

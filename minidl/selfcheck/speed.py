@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
@@ -23,6 +24,7 @@ from minidl.bench.peers.torch import Torch
 from minidl.device import Device
 from minidl.kernels.cpu.threads import num_threads
 from minidl.optim import SGD
+from minidl.precision import LossScale, mixed_precision
 from minidl.selfcheck.finding import Finding, Part, Setting, failed
 
 SECONDS = 3.0  # for each case and framework
@@ -43,35 +45,46 @@ def speed(setting: Setting) -> Iterator[Finding]:
     if setting.quick:
         yield Finding("times", "skipped", "not in a quick check")
         return
-    for case in cases():
-        setting.progress(f"time of {case.text}")
+    precisions = (False, True) if setting.device.name == "gpu" else (False,)  # on a CPU mixed precision is slow
+    for case, mixed in ((case, mixed) for case in cases() for mixed in precisions):
+        name = f"{case.name}{', mixed precision' if mixed else ''}"
+        setting.progress(f"time of {case.text}{', mixed precision' if mixed else ''}")
         arrays = inputs(case)
         try:
-            step, row = ours(case, arrays, setting.device)
+            step, row = ours(case, arrays, setting.device, mixed)
             waited, in_a_row = milliseconds(step), milliseconds(row, setting.device.synchronize)
         except Exception as error:  # whatever a device may do wrong
-            yield failed(case.name, error)
+            yield failed(name, error)
             continue
         figures = {"ms": waited, "ms_in_a_row": in_a_row, "images_per_second": 1000 * case.params["batch"] / in_a_row}
         says = f"{waited:.1f} ms a step, {in_a_row:.1f} ms in a row ({figures['images_per_second']:,.0f} images/s)"
+        if mixed:
+            yield Finding(name, "ok", says, figures)
+            continue
         setting.progress(f"PyTorch's time of {case.text}")
         theirs, version = pytorch(case, arrays, setting.device)
         if theirs is not None:
             figures |= {"pytorch_ms": theirs, "pytorch": version}
             says += f"; PyTorch {theirs:.1f} ms"
-        yield Finding(case.name, "ok", says if theirs is not None else f"{says}; {version}", figures)
+        yield Finding(name, "ok", says if theirs is not None else f"{says}; {version}", figures)
 
 
-def ours(case: Case, arrays: dict[str, np.ndarray], device: Device) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def ours(
+    case: Case, arrays: dict[str, np.ndarray], device: Device, mixed: bool = False
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """A training step that reads its loss, and one that does not."""
     model = build_model(case.params, np.random.default_rng(0)).to(device).train()
     optimizer = SGD(list(model.named_parameters()), LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
+    scale = LossScale(device) if mixed else None
+
     def row() -> Tensor:
-        loss = ops.cross_entropy(model(Tensor(device.asarray(arrays["x"]))), arrays["labels"])
+        with mixed_precision() if mixed else nullcontext():
+            logits = ops.astype(model(Tensor(device.asarray(arrays["x"]))), np.float32)
+        loss = ops.cross_entropy(logits, arrays["labels"])
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        loss.backward(None if scale is None else scale.cotangent)
+        optimizer.step(scale)
         return loss
 
     return lambda: row().item(), row

@@ -5,6 +5,8 @@ of other seeds.  So a device's curve of the loss is held to how fast the CPU's o
 loss after t steps, and L'(t) that of a run whose first weights were multiplied by 1 ± 2⁻²² at random,
 
     |L(device, t) - L(t)|  ≤  30 max over s <= t of |L'(s) - L(s)|  +  10⁻⁵ L(0)                              (1)
+
+Mixed precision is held to the same curve in float32, with 2⁻¹⁰, to which float16 rounds, in place of 2⁻²² and 10⁻⁵.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from minidl.train.recipes import resolve
 
 BATCH = 32
 AMPLIFIED = 30.0
-PERTURBED = 2.0**-22
+PERTURBED, FLOOR = 2.0**-22, 1e-5
+HALF = 2.0**-10
 
 
 class Curve(Hook):
@@ -52,44 +55,52 @@ class Memory(Hook):
 
 
 def training(setting: Setting) -> Iterator[Finding]:
-    """Curve, bits and memory of a run in float32."""
+    """Curve, bits and memory of a run in float32, and the curve of one in mixed precision."""
     count = 6 if setting.quick else 100
     images = MultiScale("train", size=count * BATCH), MultiScale("test", size=10)
 
-    def run(device: Device, hook: Hook, perturbed: bool = False) -> Training:
-        setting.progress(f"{count} steps on the {device}")
+    def run(device: Device, hook: Hook, off: float = 0.0, precision: str = "float32") -> Training:
+        setting.progress(f"{count} steps on the {device}, {precision}")
         config = resolve({"batch_size": BATCH, "epochs": 1, "augment": "none", "log_every": count})
-        made = assembled(replace(config, device=device.name), device, *images)
-        if perturbed:
+        made = assembled(replace(config, device=device.name, precision=precision), device, *images)
+        if off:
             rng = np.random.default_rng(1)
             for p in made.model.parameters():
-                p.data = p.data * (1 + PERTURBED * rng.choice([-1, 1], p.shape)).astype(p.dtype)
+                p.data = p.data * (1 + off * rng.choice([-1, 1], p.shape)).astype(p.dtype)
         train_epoch(made, [hook])
         return made
 
     right, moved, here, memory = Curve(), Curve(), Curve(), Memory()
     try:
         run(CPU, right)
-        run(CPU, moved, perturbed=True)
+        run(CPU, moved, PERTURBED)
         first, second = run(setting.device, here), run(setting.device, memory)
     except Exception as error:  # whatever a device may do wrong
         yield failed("short run", error)
         return
-    yield curve(here.losses, right.losses, moved.losses)
+    yield curve("curve", here.losses, right.losses, moved.losses)
     yield repeated(first, second)
     if setting.device.name == "gpu":
         yield steady(memory.bytes)
+    far, mixed = Curve(), Curve()
+    try:
+        run(CPU, far, HALF)
+        run(setting.device, mixed, precision="mixed")
+    except Exception as error:  # whatever a device may do wrong
+        yield failed("mixed precision", error)
+        return
+    yield curve("mixed precision", mixed.losses, right.losses, far.losses, HALF)
 
 
-def curve(losses: np.ndarray, right: np.ndarray, moved: np.ndarray) -> Finding:
-    """Whether a run follows the CPU's as (1) says, and learns."""
-    room = AMPLIFIED * np.maximum.accumulate(np.abs(moved - right)) + 1e-5 * right[0]  # (1)
+def curve(name: str, losses: np.ndarray, right: np.ndarray, moved: np.ndarray, floor: float = FLOOR) -> Finding:
+    """Whether a run follows the CPU's as (1) says."""
+    room = AMPLIFIED * np.maximum.accumulate(np.abs(moved - right)) + floor * right[0]  # (1)
     ratios = np.abs(losses - right) / room
     says = (
         f"{len(right)} steps, loss {losses[0]:.4f} → {losses[-1]:.4f} (CPU {right[0]:.4f} → {right[-1]:.4f}), "
         f"at most {ratios.max():.2g} of what rounding explains"
     )
-    return judged("curve", float(ratios.max()), says, losses=losses.tolist(), cpu=right.tolist())
+    return judged(name, float(ratios.max()), says, losses=losses.tolist(), cpu=right.tolist())
 
 
 def repeated(first: Training, second: Training) -> Finding:
