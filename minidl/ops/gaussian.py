@@ -43,7 +43,6 @@ Source: T. Lindeberg, "Scale-space for discrete signals", IEEE TPAMI 12(3), 1990
 from __future__ import annotations
 
 from functools import lru_cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -123,9 +122,9 @@ class SeparableFilter(Function):
         self.x, self.k_shape, self.inside = x, k.shape, border == "count_inside"
         radius = k.shape[-1] // 2
         kernels = xp.broadcast_to(k, (2, *k.shape[-2:]) if k.ndim > 1 else (2, 1, k.shape[0]))  # (2,C or 1,2r+1)
-        self.sources = [xp.asarray(s) for s in _both_sources(x.shape, radius, border, grow)]
+        self.sources = _both_sources(x.shape, radius, border, grow)
         a_h, a_w = (
-            reading_matrix(xp, kernel, source, length)  # (7)
+            self.kernels.reading_matrix(kernel, source, length)  # (7)
             for kernel, source, length in zip(kernels, self.sources, x.shape[2:], strict=True)
         )
         if self.inside:
@@ -138,7 +137,7 @@ class SeparableFilter(Function):
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_gk = self.needs_grad
         gx, gt_h, gt_w = self.kernels.separable_map_adjoint(
-            gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk
+            gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk, self.sources
         )  # (9), (10)
         return gx, self._taps_gradient(gt_h, gt_w) if needs_gk else None
 
@@ -150,25 +149,9 @@ class SeparableFilter(Function):
                 (gt - (gt * t).sum(axis=-1, keepdims=True)) / n  # (13)
                 for gt, t, n in zip(gts, (self.t_h, self.t_w), self.masses, strict=True)
             ]
-        gk = xp.stack([reading_matrix_adjoint(xp, gt, s) for gt, s in zip(gts, self.sources, strict=True)])  # (11)
+        adjoint = self.kernels.reading_matrix_adjoint
+        gk = xp.stack([adjoint(gt, s) for gt, s in zip(gts, self.sources, strict=True)])  # (11)
         return sum_to(gk, self.k_shape)  # (2,C or 1,2r+1) → shape of k
-
-
-def reading_matrix(xp: ModuleType, k: Array, sources: Array, length: int) -> Array:
-    """T of (7), (C, Ho, length), for taps k (C, 2r+1) and `sources` (2r+1, Ho)."""
-    t = xp.zeros((len(k), sources.shape[1], length + 1), k.dtype)  # column `length` takes what lies nowhere
-    rows = xp.arange(sources.shape[1])
-    for u, source in enumerate(sources):
-        t[:, rows, source] += k[:, u, None]  # one tap reads once a row: no index twice
-    return t[..., :length]
-
-
-def reading_matrix_adjoint(xp: ModuleType, gt: Array, sources: Array) -> Array:
-    """gk of (11), (C, 2r+1)."""
-    nowhere = xp.zeros((*gt.shape[:2], 1), gt.dtype)
-    wide = xp.concatenate([gt, nowhere], axis=-1)
-    rows = xp.arange(gt.shape[1])
-    return xp.stack([wide[:, rows, source].sum(axis=-1) for source in sources], axis=-1)
 
 
 def _both_sources(shape: tuple[int, ...], radius: int, border: str, grow: Pair) -> tuple[np.ndarray, np.ndarray]:

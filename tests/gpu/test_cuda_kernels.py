@@ -16,10 +16,12 @@ import pytest
 from minidl.check.bounds import gamma
 from minidl.device import get_device
 from minidl.errors import DeviceError
-from minidl.kernels import array
+from minidl.kernels import array, reference
 from minidl.kernels.cuda.launch import counted, launch
 from minidl.kernels.geometry import output_size
 from minidl.kernels.segments import Segment
+from minidl.ops.gaussian import sources
+from minidl.ops.pool import averaging_matrix
 
 
 def usable_cupy() -> ModuleType | None:
@@ -65,7 +67,7 @@ def as_tuple(result: Any) -> tuple[Any, ...]:
 
 def run(routine: str, *args: Any, **options: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """What the kernels give, and what the readable form gives in float64."""
-    inputs = [on_card(a) for a in args]
+    inputs = [a if isinstance(a, np.ndarray) and a.dtype == np.int64 else on_card(a) for a in args]  # tables stay
     before = [a.copy() if isinstance(a, cp.ndarray) else a for a in inputs]
     got = as_tuple(getattr(cuda, routine)(*inputs, **options))
     again = as_tuple(getattr(cuda, routine)(*inputs, **options))
@@ -379,6 +381,68 @@ def test_the_launches_of_a_convolution() -> None:
         with counted() as seen:
             getattr(cuda, routine)(*args, **geometry)
         assert seen == launches
+
+
+# ---- filters ------------------------------------------------------------------------------------------------------
+
+# (border, grow, whether each channel has its own taps)
+FILTERS = [("zero", 0, False), ("zero", 2, True), ("wrap", 0, True), ("edge", 0, False), ("mirror", 0, True)]
+
+
+@types
+@pytest.mark.parametrize("needs_gx", [True, False])
+@pytest.mark.parametrize(("border", "grow", "own"), FILTERS)
+def test_separable_filter(border: str, grow: int, own: bool, needs_gx: bool, dtype: str) -> None:
+    rng, radius, size = np.random.default_rng(0), 2, (9, 7)
+    x = normal(rng, (2, 35, *size), dtype, "sliced")
+    taps = normal(rng, (35 if own else 1, 2 * radius + 1), dtype)
+    taps[0, 0] = 0  # an element of the matrix that is 0, and has a gradient
+    reads = [sources(length, radius, border, grow) for length in size]
+    for source, length in zip(reads, size, strict=True):
+        within_sum("reading_matrix", 2 * radius + 1, dtype, taps, source, length)
+    t_h, t_w = (array.reading_matrix(taps, s, n).astype(dtype) for s, n in zip(reads, size, strict=True))
+    within_sum("separable_map", 4 * radius + 2, dtype, x, t_h, t_w, roundings=2)
+
+    gy = normal(rng, (2, 35, *(n + 2 * grow for n in size)), dtype, "last")
+    z = array.separable_map(x, t_h, t_w)[1].astype(dtype)
+    given = [on_card(a) for a in (gy, x, z, t_h, t_w)]
+    with counted() as launches:
+        gx, gt_h, gt_w = cuda.separable_map_adjoint(*given, needs_gx, True, reads)
+    assert launches == {"band_limits": 1, "along_axis": 1 + needs_gx, "matrix_gradient": 2}
+    want = array.separable_map_adjoint(*map(wide, (gy, x, z, t_h, t_w)), needs_gx, True)
+    size_of = array.separable_map_adjoint(*(abs(wide(a)) for a in (gy, x, z, t_h, t_w)), needs_gx, True)
+    assert (gx is None) == (want[0] is None) and gt_h.dtype == dtype
+    unit = gamma(2 * 11 * 11 + 2 * radius + 1, computed_in(dtype)) + (2 * 2.0**-11 if dtype == "float16" else 0)
+    tiny = 2 * 2.0**-24 if dtype == "float16" else 0
+    if gx is not None:
+        assert (abs(cp.asnumpy(gx) - want[0]) <= unit * size_of[0] + tiny).all()
+    for got, right, bound, source in zip((gt_h, gt_w), want[1:], size_of[1:], reads, strict=True):
+        looked_at = reading_mask(source, right.shape[2])
+        got = cp.asnumpy(got)
+        assert (got[:, ~looked_at] == 0).all()
+        assert (abs(got - right)[:, looked_at] <= (unit * bound + tiny)[:, looked_at]).all()
+        within_sum("reading_matrix_adjoint", source.shape[1], dtype, got, source)
+
+
+def reading_mask(source: np.ndarray, length: int) -> np.ndarray:
+    return reference.reading_matrix(np.ones((1, len(source))), source, length)[0] > 0
+
+
+@types
+@orders
+def test_any_pair_of_matrices(order: str, dtype: str) -> None:
+    """Averages over a grid, and a matrix without zeros."""
+    rng = np.random.default_rng(0)
+    x, a, b = (
+        normal(rng, (2, 3, 7, 5), dtype, order),
+        averaging_matrix(7, 3).astype(dtype),
+        normal(rng, (3, 4, 5), dtype),
+    )
+    within_sum("separable_map", 12, dtype, x, a, b, roundings=2)
+    gy = normal(rng, (2, 3, 3, 4), dtype, order)
+    z = array.separable_map(x, a, b)[1].astype(dtype)
+    within_sum("separable_map_adjoint", 24, dtype, gy, x, z, a, b, True, True, roundings=2)
+    within_sum("separable_map", 12, dtype, gy, a.T, b.swapaxes(1, 2), roundings=2)
 
 
 # ---- batch normalisation and functions of one element -------------------------------------------------------------

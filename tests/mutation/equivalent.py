@@ -21,12 +21,12 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "0 → -1": ONE_IMAGE,
     },
     "kernels.array.conv.correlate_adjoint_x": {"_grouped(gy, groups) → gy": GROUPED, "0 → -1": ONE_IMAGE},
+    "kernels.array.separable.reading_matrix_adjoint": {"1 → 2": NOWHERE, "-1 → 1": f"{LAST_OF_TWO}; and {LAST_OF_ONE}"},
     "kernels.array.separable._rows": {
         "x.transpose(1, 2, 0, 3) → x.transpose(1, 2, 3, 0)": "both factors are reordered alike, and then summed over",
     },
     "ops.activation.SiLU.backward": {"800 → 801": FAR, "800 → 799": FAR},
     "ops.elementwise.Pow.backward": {"1 → 2": AT_ZERO, "1 → 0": AT_ZERO},
-    "ops.gaussian.reading_matrix_adjoint": {"1 → 2": NOWHERE, "-1 → 1": f"{LAST_OF_TWO}; and {LAST_OF_ONE}"},
     "ops.gaussian.SeparableFilter._taps_gradient": {"sum_to(gt, t.shape) → gt": SUMMED},
     "ops.gaussian.sources": {
         "np.clip(at, 0, length - 1) → np.clip(0, at, length - 1)": "min(max(0, at), length - 1) either way",

@@ -59,6 +59,7 @@ def separable_map_adjoint(
     t_w: np.ndarray,
     needs_gx: bool,
     needs_gt: bool,
+    sources: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """As `array.separable_map_adjoint`."""
     dtype = np.result_type(gy, x, t_h, t_w)

@@ -10,5 +10,6 @@ from minidl.kernels.cuda.conv import *  # noqa: F403
 from minidl.kernels.cuda.elementwise import *  # noqa: F403
 from minidl.kernels.cuda.norm import *  # noqa: F403
 from minidl.kernels.cuda.optim import *  # noqa: F403
+from minidl.kernels.cuda.separable import *  # noqa: F403
 from minidl.kernels.cuda.stochastic_pool import *  # noqa: F403
 from minidl.kernels.cuda.window import *  # noqa: F403

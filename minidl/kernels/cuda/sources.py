@@ -64,6 +64,10 @@ SOURCES = (
     ),
     Source("optim.cu", ("sgd_step", "adamw_step", "count_overflows", "loss_scale_step")),
     Source(
+        "separable.cu",
+        ("reading_matrix", "reading_matrix_adjoint", "band_limits", "along_axis", "matrix_gradient"),
+    ),
+    Source(
         "stochastic_pool.cu",
         (
             *("gaussian_pool", "gaussian_pool_adjoint"),

@@ -4,7 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["separable_map", "separable_map_adjoint"]
+__all__ = ["reading_matrix", "reading_matrix_adjoint", "separable_map", "separable_map_adjoint"]
+
+
+def reading_matrix(k: np.ndarray, sources: np.ndarray, length: int) -> np.ndarray:
+    """Output i reads the sample sources[u, i] through tap u; `length` stands for none."""
+    t = np.zeros((len(k), sources.shape[1], length), k.dtype)
+    for c, u, i in np.ndindex(len(k), *sources.shape):
+        if sources[u, i] < length:
+            t[c, i, sources[u, i]] += k[c, u]
+    return t
+
+
+def reading_matrix_adjoint(gt: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """t += k gives gk += gt."""
+    gk = np.zeros((len(gt), len(sources)), gt.dtype)
+    for c, u, i in np.ndindex(len(gt), *sources.shape):
+        if sources[u, i] < gt.shape[2]:
+            gk[c, u] += gt[c, i, sources[u, i]]
+    return gk
 
 
 def separable_map(x: np.ndarray, t_h: np.ndarray, t_w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -21,6 +39,7 @@ def separable_map_adjoint(
     t_w: np.ndarray,
     needs_gx: bool,
     needs_gt: bool,
+    sources: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Each product y += t z gives gz += gy t and gt += gy z; then the same for z += t x."""
     gz = _along_height(gy, t_h.swapaxes(-1, -2))
