@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 PACKAGE = "django-static-mathjax"  # MathJax 3 as it is published, with its licence; nothing of Django is imported
@@ -26,6 +27,13 @@ def copy(app: Sphinx, exception: Exception | None) -> None:
             shutil.copyfile(str(file.locate()), target / inside)
 
 
+def own_numbers(app: Sphinx, doctree: nodes.document) -> None:
+    r"""Equations have the numbers that their \tag gives, those of the code, and none that Sphinx counts."""
+    for block in doctree.findall(nodes.math_block):
+        if "amsmath" in block["classes"]:
+            block["number"], block["label"], block["ids"] = None, None, []
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.config["mathjax_path"] = "mathjax/es5/tex-svg.js"
@@ -33,5 +41,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
         "tex": {"tags": "none"},
         "options": {"enableMenu": False},  # it would fetch further files
     }
+    app.connect("doctree-read", own_numbers)
     app.connect("build-finished", copy)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

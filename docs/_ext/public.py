@@ -96,7 +96,6 @@ ONLY: dict[str, tuple[str, ...]] = {
     "minidl.models.mobilenet": ("MobileNet",),
     "minidl.models.vgg": ("VGG",),
     "minidl.models.densenet": ("DenseNet",),
-    "minidl.nn.activation": ("ReLU", "ReLU6", "LeakyReLU", "SiLU", "GELU", "Sigmoid", "Tanh", "Softplus"),
     "minidl.check.report": ("Verdict",),
     "minidl.priors.convert": ("convert", "Change", "Conversion", "sigma_parameters", "sigmas"),
     "minidl.data.cifar": ("CIFAR", "Files"),

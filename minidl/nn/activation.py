@@ -24,7 +24,15 @@ class ReLU(Module):
 
 
 def after_norm(relu: Module, norm: Module, x: Tensor) -> Tensor:
-    """relu(norm(x)).
+    """relu(norm(x)), in one pass where the two layers are plain.
+
+    Args:
+        relu: an activation.
+        norm: a normalisation.
+        x: what it takes.
+
+    Returns:
+        Tensor of the shape of `x`.
 
     Example:
         >>> after_norm(ReLU(), BatchNorm1d(1), Tensor([[-1.0], [1.0]])).data.round(3)
@@ -36,7 +44,14 @@ def after_norm(relu: Module, norm: Module, x: Tensor) -> Tensor:
 
 
 def after_sum(relu: Module, a: Tensor, b: Tensor) -> Tensor:
-    """relu(a + b).
+    """relu(a + b), in one pass where `relu` is a plain `ReLU`.
+
+    Args:
+        relu: an activation.
+        a, b: of one shape.
+
+    Returns:
+        Tensor of that shape.
 
     Example:
         >>> after_sum(ReLU(), Tensor([1.0, 2.0]), Tensor([-3.0, 3.0])).data
