@@ -153,3 +153,14 @@ def test_a_kink_within_the_step_is_stepped_around(at: float) -> None:
     s = slope(lambda t: abs(t - at), 1.0, 1e-16)
     assert s.near and s.sides is None and abs(s.value + np.sign(at)) <= s.error
     assert s.step < abs(at)
+
+
+def test_a_function_that_refuses_places_far_away_is_not_linear() -> None:
+    def root(x: np.ndarray) -> np.ndarray:
+        if (x.real <= 0).any():
+            raise ValueError("root: x must be > 0")
+        return np.sqrt(x)
+
+    report = gradcheck(root, np.full(4, 0.5), backward=lambda gy, x: gy / (2 * np.sqrt(x)))
+    assert report.ok
+    assert not any("linear" in note for note in report.notes)
