@@ -88,7 +88,7 @@ class Tensor:
         grad_fn: the Function this is the output of, or None.
 
     Raises:
-        TypeError: `data` holds anything but numbers.
+        TypeError: `data` holds anything but numbers; a list of Tensors among it, whose graph would be lost.
 
     Example:
         >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)

@@ -21,6 +21,8 @@ casting: ContextVar[Callable[..., tuple[Tensor | None, ...]] | None] = ContextVa
 
 def floating_copy(value: Any) -> Array:
     """A copy of `value` in floating point, memory order kept; integers and Python numbers become float32."""
+    if holds_tensor(value):
+        raise TypeError("Tensor: a list of Tensors would lose their graph; use ops.stack or ops.concat")
     xp = get_array_module(value)
     array = xp.array(value, order="K") if hasattr(value, "dtype") else np.array(value)
     if array.dtype.kind in "biu" or (array.dtype == np.float64 and not hasattr(value, "dtype")):
@@ -30,6 +32,11 @@ def floating_copy(value: Any) -> Array:
     if array.dtype not in (np.float32, np.float64, np.complex128):  # complex: derivatives by complex step
         raise TypeError(f"Tensor: data must be float32 or float64, got dtype {array.dtype}; use .astype(np.float32)")
     return array
+
+
+def holds_tensor(value: Any) -> bool:
+    """Whether there is a Tensor in nested lists."""
+    return isinstance(value, (list, tuple)) and any(hasattr(v, "grad_fn") or holds_tensor(v) for v in value)
 
 
 def frozen(array: Array) -> Array:

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 
-from minidl import Function, Tensor
+from minidl import Function, Tensor, ops
 from minidl.autograd import as_tensor
 from tests.engine_helpers import Double, Product, leaf
 
@@ -286,3 +286,11 @@ def test_deep_copies_of_leaves_are_leaves_and_of_intermediates_are_refused() -> 
     np.testing.assert_array_equal(x.data, [1.0])
     with pytest.raises(TypeError, match=r"Tensor: only a leaf can be copied; use \.detach\(\)"):
         copy.deepcopy(Double.apply(x))
+
+
+@pytest.mark.parametrize("nested", [lambda t: [t, 1.0], lambda t: [[0.0, t]], lambda t: (t, t)])
+def test_a_list_of_tensors_is_refused_since_their_graph_would_be_lost(nested) -> None:
+    x = Tensor(1.0, requires_grad=True)
+    for take in (Tensor, lambda value: ops.exp(value), lambda value: x * value):
+        with pytest.raises(TypeError, match=r"Tensor: a list of Tensors would lose their graph; use ops\.stack"):
+            take(nested(x * 2))
