@@ -76,8 +76,3 @@ def richardson(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float = 
         coarse, fine = (4 * d[1] - d[0]) / 3, (4 * d[2] - d[1]) / 3  # (3)
         jacobian[(..., *j)], error[(..., *j)] = fine, np.abs(fine - coarse)  # (4)
     return jacobian, error
-
-
-def central_difference(f: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float = STEP) -> np.ndarray:
-    """`richardson` without its error."""
-    return richardson(f, x, h)[0]

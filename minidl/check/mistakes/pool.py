@@ -68,10 +68,6 @@ def _share_of_average(c: Call, samples: np.ndarray, w: Window) -> np.ndarray:
     return np.broadcast_to(cotangent(c, w) / (c["divisor_override"] or counted(c, w)), samples.shape)
 
 
-def _share_of_maximum(c: Call, samples: np.ndarray, w: Window) -> np.ndarray:
-    return (samples == samples.max(axis=0)) * cotangent(c, w)
-
-
 def _only_the_largest(c: Call) -> np.ndarray:
     """Each window writes to its largest sample only, over what is there."""
     gx, x = np.zeros(c["x"].shape), c["x"]
