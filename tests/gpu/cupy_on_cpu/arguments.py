@@ -1,4 +1,8 @@
-"""`cupy.RawKernel` that looks at its arguments, which neither CuPy nor CUDA does: both would misread them silently."""
+"""`cupy.RawKernel` that checks every launch.
+
+Neither CuPy nor CUDA looks at the arguments of a kernel: they would misread them silently.  Nor does anything tell
+that a result hangs on the order in which threads happen to run, or that an array was overrun.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,12 @@ from typing import Any
 import numpy as np
 
 from tests.gpu.cupy_on_cpu import build
+
+ORDERS = ("forward", "backward", "shuffled")  # as numbered in src/kernel.h
+
+
+class KernelFault(RuntimeError):
+    """What a kernel did wrong, though it ended."""
 
 
 @cache
@@ -42,12 +52,17 @@ def mistaken(argument: Any, parameter: str, cupy: Any) -> str | None:
     return None
 
 
-def checked_raw_kernel(cupy: Any) -> type:
-    """The class in the place of `cupy.RawKernel`."""
+def checked_raw_kernel(cupy: Any, device: Any) -> type:
+    """The class in the place of `cupy.RawKernel`; `device` is what `install` returns."""
     real = cupy.RawKernel
 
     class RawKernel:
-        """As CuPy's; TypeError where an argument is not what the C++ parameter takes."""
+        """As CuPy's, but every launch is checked, and run once in every order of threads and blocks.
+
+        Raises:
+            TypeError: an argument is not what the C++ parameter takes.
+            KernelFault: the arrays hold other bits after another order, or one was written to beyond its end.
+        """
 
         def __init__(self, code: str, name: str, options: tuple[str, ...] = (), **given: Any) -> None:
             self._kernel = real(code, name, options=tuple(options), **given)
@@ -60,6 +75,30 @@ def checked_raw_kernel(cupy: Any) -> type:
             for i, (argument, parameter) in enumerate(zip(args, taken, strict=True)):
                 if (wrong := mistaken(argument, parameter, cupy)) is not None:
                     raise TypeError(f"{self.name}: argument {i} is {wrong}; the parameter is {parameter!r}")
+            memory = {i: _bytes(a) for i, a in enumerate(args) if isinstance(a, cupy.ndarray)}
+            before = {i: bytes_.copy() for i, bytes_ in memory.items()}
             self._kernel(grid, block, args, **given)
+            first = {i: bytes_.copy() for i, bytes_ in memory.items()}
+            try:
+                for order in ORDERS[1:]:
+                    for i, bytes_ in memory.items():
+                        bytes_[...] = before[i]
+                    device.set_order(ORDERS.index(order))
+                    self._kernel(grid, block, args, **given)
+                    device.uncount()
+                    for i, bytes_ in memory.items():
+                        if not np.array_equal(bytes_, first[i]):
+                            raise KernelFault(f"{self.name}: argument {i} has other bits with threads {order}")
+            finally:
+                device.set_order(0)
+            for i, argument in enumerate(args):
+                if i in memory and device.overrun(argument.data.ptr):
+                    device.overruns()
+                    raise KernelFault(f"{self.name}: argument {i} was written to beyond its end")
 
     return RawKernel
+
+
+def _bytes(array: Any) -> np.ndarray:
+    """The memory of a device array, which is the host's."""
+    return np.frombuffer((ctypes.c_char * array.nbytes).from_address(array.data.ptr), np.uint8)

@@ -130,7 +130,9 @@ def translated(code: str) -> str:
         'CPU_DYNAMIC(float, tile);'
     """
     aligned = r"(?:__align__\(\w+\)\s+)?"
-    code = re.sub(rf"extern\s+__shared__\s+{aligned}([\w\s:<>,]+?)\s+(\w+)\s*\[\s*\]\s*;", r"CPU_DYNAMIC(\1, \2);", code)
+    code = re.sub(
+        rf"extern\s+__shared__\s+{aligned}([\w\s:<>,]+?)\s+(\w+)\s*\[\s*\]\s*;", r"CPU_DYNAMIC(\1, \2);", code
+    )
     declared = rf"__shared__\s+{aligned}([\w\s:<>,]+?)\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);"
     return re.sub(declared, r"CPU_SHARED(CPU_TYPE(\1), \2, \3);", code)
 

@@ -57,11 +57,19 @@ def missing() -> str | None:
     return None if build.available() else "there is no g++ to compile kernels with"
 
 
+_installed: list[Any] = []
+
+
+def device() -> Any:
+    """What `install` returned in this process."""
+    return _installed[0]
+
+
 def install() -> Any:
     """Import CuPy so that it computes on the CPU.
 
     Returns:
-        The extension module `device`: counts(), overruns(), set_order(n).
+        The extension module `device`: counts(), overruns(), set_order(number) and more.
 
     Raises:
         WrongVersion: see `missing`.
@@ -72,20 +80,21 @@ def install() -> Any:
     if "cupy" in sys.modules:
         raise ImportError("cupy_on_cpu: CuPy was imported before")
     os.environ["CUPY_ACCELERATORS"] = ""  # no reductions that are compiled beforehand
-    device = _load_device()
+    device = load_device()
     _replace_runtime(device)
     _replace_libraries()
     cupy = importlib.import_module("cupy")
     _replace_compiler()
-    cupy.RawKernel = checked_raw_kernel(cupy)
+    cupy.RawKernel = checked_raw_kernel(cupy, device)
     _replace_sorting()
     cupy.random.default_rng = cupy.random.Generator = cupy.random.RandomState = _no_generator
     cupy.cuda.set_allocator(None)  # no pool: every array stands between zones of its own
     cupy.cuda.is_available = cupy.is_available = lambda: True
+    _installed.append(device)
     return device
 
 
-def _load_device() -> Any:
+def load_device() -> Any:
     path = build.device_module()
     spec = importlib.util.spec_from_file_location("device", path)
     assert spec is not None and spec.loader is not None

@@ -285,6 +285,18 @@ static PyObject* py_overruns(PyObject*, PyObject*) {  // since last asked, array
     return PyLong_FromLong(found);
 }
 
+static PyObject* py_overrun(PyObject*, PyObject* pointer) {  // whether the array at or around this address was
+    auto after = arrays.upper_bound(PyLong_AsLong(pointer));
+    if (after == arrays.begin()) return error("no device array");
+    --after;
+    return PyBool_FromLong(!zones_untouched(after->first, after->second));
+}
+
+static PyObject* py_uncount(PyObject*, PyObject*) {  // the last launch was one for the sake of a check
+    counted.launches--;
+    return none();
+}
+
 static PyObject* py_set_order(PyObject*, PyObject* value) {
     order = int(PyLong_AsLong(value));
     return PyErr_Occurred() ? nullptr : none();
@@ -300,7 +312,8 @@ static PyMethodDef methods[] = {
     {"install", py_install, METH_VARARGS, nullptr},     {"counts", py_counts, METH_NOARGS, nullptr},
     {"overruns", py_overruns, METH_NOARGS, nullptr},    {"set_order", py_set_order, METH_O, nullptr},
     {"attribute", py_attribute, METH_O, nullptr},       {"wait", py_wait, METH_NOARGS, nullptr},
-    {"memory", py_memory, METH_NOARGS, nullptr},        {nullptr, nullptr, 0, nullptr},
+    {"memory", py_memory, METH_NOARGS, nullptr},        {"overrun", py_overrun, METH_O, nullptr},
+    {"uncount", py_uncount, METH_NOARGS, nullptr},      {nullptr, nullptr, 0, nullptr},
 };
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "device", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};
 PyMODINIT_FUNC PyInit_device(void) { return PyModule_Create(&definition); }
