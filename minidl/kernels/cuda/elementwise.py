@@ -47,6 +47,6 @@ def _run(name: str, arrays: list[Array], *scalars: np.generic) -> Array:
     xp, like = get_array_module(*arrays), arrays[-1]
     order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
     dense = [xp.ascontiguousarray(a.transpose(order)) for a in arrays]
-    y = xp.empty_like(dense[0])
+    y = xp.empty(like.transpose(order).shape, like.dtype)  # of no dimension, where `dense` has one
     launch(name, like.dtype, *ring(like.size), *dense, y, *scalars, np.int64(like.size))
     return y.transpose(sorted(range(like.ndim), key=order.__getitem__))
