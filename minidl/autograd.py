@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from minidl.device import Array, asnumpy, get_array_module
-from minidl.guards import casting, checked_cotangent, checked_gradients, floating_copy, frozen, one_device, one_dtype
+from minidl.guards import (
+    casting,
+    checked_cotangent,
+    checked_gradients,
+    floating_copy,
+    frozen,
+    one_device,
+    one_dtype,
+    refuse_tensors_within,
+)
 from minidl.kernels import kernels_for
 from minidl.kernels.half import in_single
 
@@ -338,6 +347,7 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
         return value
     if like is None or (hasattr(value, "dtype") and value.dtype.kind not in "biu" and value.ndim):
         return Tensor(value)
+    refuse_tensors_within(value)
     array = get_array_module(like.data).asarray(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"Tensor: data must be numbers, got {value!r}")

@@ -21,8 +21,7 @@ casting: ContextVar[Callable[..., tuple[Tensor | None, ...]] | None] = ContextVa
 
 def floating_copy(value: Any) -> Array:
     """A copy of `value` in floating point, memory order kept; integers and Python numbers become float32."""
-    if holds_tensor(value):
-        raise TypeError("Tensor: a list of Tensors would lose their graph; use ops.stack or ops.concat")
+    refuse_tensors_within(value)
     xp = get_array_module(value)
     array = xp.array(value, order="K") if hasattr(value, "dtype") else np.array(value)
     if array.dtype.kind in "biu" or (array.dtype == np.float64 and not hasattr(value, "dtype")):
@@ -34,9 +33,13 @@ def floating_copy(value: Any) -> Array:
     return array
 
 
-def holds_tensor(value: Any) -> bool:
-    """Whether there is a Tensor in nested lists."""
-    return isinstance(value, (list, tuple)) and any(hasattr(v, "grad_fn") or holds_tensor(v) for v in value)
+def refuse_tensors_within(value: Any) -> None:
+    """Refuse nested lists with a Tensor in them, whose graph an array of its numbers would not have."""
+    if isinstance(value, (list, tuple)):
+        for v in value:
+            if hasattr(v, "grad_fn"):
+                raise TypeError("Tensor: a list of Tensors would lose their graph; use ops.stack or ops.concat")
+            refuse_tensors_within(v)
 
 
 def frozen(array: Array) -> Array:
