@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 from minidl.errors import CheckpointError
 from minidl.files import written_whole
 from minidl.nn.module import Module
+from minidl.nn.state import unusable
 
 __all__ = ["load", "load_module", "one_line", "read_safetensors", "save"]
 
@@ -132,7 +133,8 @@ def load_module(module: Module, arrays: Mapping[str, np.ndarray], source: str | 
         source: the file they came from, for the message.
 
     Raises:
-        CheckpointError: they are another model's; the message gives the first names or shapes that differ.
+        CheckpointError: they are another model's; the message gives the first names or shapes that differ.  Or one
+            of them holds what no parameter is: integers, NaN, a negative variance.
 
     Example:
         >>> from minidl import nn
@@ -141,6 +143,9 @@ def load_module(module: Module, arrays: Mapping[str, np.ndarray], source: str | 
         >>> layer.weight.data
         array([[1., 1.]], dtype=float32)
     """
+    for name in module.state_dict().keys() & arrays.keys():
+        if (wrong := unusable(name, arrays[name])) is not None:
+            raise CheckpointError(f"{source}: is damaged: {wrong}")
     try:
         module.load_state_dict(arrays)
     except ValueError as error:

@@ -32,70 +32,13 @@ from minidl.device import Array, asnumpy, get_array_module
 from minidl.kernels import kernels_for
 from minidl.kernels.segments import Segment
 from minidl.nn.flat import Flat
-from minidl.nn.module import Module
+from minidl.nn.groups import Group, parameter_groups
 from minidl.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from minidl.precision import LossScale
 
 __all__ = ["SGD", "AdamW", "Group", "Optimizer", "create_optimizer", "optimizer_names", "parameter_groups"]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Parameters that are treated alike.
-
-    Attributes:
-        params: (name, Parameter) pairs; the names label what is saved and what messages say.
-        weight_decay: λ of these parameters.
-        lr_factor: their learning rate as a multiple of the optimizer's.
-    """
-
-    params: tuple[tuple[str, Parameter], ...]
-    weight_decay: float
-    lr_factor: float = 1.0
-
-
-def parameter_groups(model: Module, weight_decay: float, lr_factors: Mapping[str, float] | None = None) -> list[Group]:
-    """Groups of equal treatment: parameters that decay, and those that a layer keeps from it, for each learning rate.
-
-    Decay makes a function flatter through its weights; pulling a scale to 0 that BatchNorm sets right after does not,
-    nor does pulling the logarithm of a width.  Every layer says which of its own parameters are exempt (biases, all
-    of a norm layer's): `Module.no_weight_decay`.
-
-    Args:
-        model: whose parameters are meant.
-        weight_decay: λ of those that decay.
-        lr_factors: learning rates of parameters by name, as multiples of the optimizer's; 1 for all others.
-
-    Returns:
-        Groups whose parameters have names, for any optimizer.
-
-    Raises:
-        ValueError: a name in `lr_factors` is no parameter's.
-
-    Example:
-        >>> from minidl import nn
-        >>> model = nn.Linear(3, 2, rng=np.random.default_rng(0))
-        >>> [([name for name, _ in group.params], group.weight_decay) for group in parameter_groups(model, 1e-4)]
-        [(['weight'], 0.0001), (['bias'], 0.0)]
-    """
-    exempt = {
-        id(value)
-        for _, module in model.named_modules()
-        for name, value in vars(module).items()
-        if name in module.no_weight_decay
-    }
-    named, factors = dict(model.named_parameters()), dict(lr_factors or {})
-    if unknown := factors.keys() - named.keys():
-        raise ValueError(f"parameter_groups: lr_factors names {min(unknown)!r}, which is no parameter of the model")
-    alike: dict[tuple[float, float], list[tuple[str, Parameter]]] = {}
-    for factor in dict.fromkeys((1.0, *factors.values())):
-        alike |= {(factor, weight_decay): [], (factor, 0.0): []}
-    for name, parameter in named.items():
-        decay = 0.0 if id(parameter) in exempt else weight_decay
-        alike[factors.get(name, 1.0), decay].append((name, parameter))
-    return [Group(tuple(params), decay, factor) for (factor, decay), params in alike.items() if params]
 
 
 @dataclass(frozen=True)
@@ -143,6 +86,7 @@ class Optimizer:
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    not_negative: ClassVar[tuple[str, ...]] = ()  # those of the slots that hold squares
 
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float) -> None:
         self.lr = lr
@@ -245,9 +189,13 @@ class Optimizer:
         different = sorted(expected.keys() ^ arrays.keys())
         if different:
             raise ValueError(f"{who}: {different[0]} is {'missing' if different[0] in expected else 'unknown'}")
-        for key, (_, name) in expected.items():
+        for key, (slot, name) in expected.items():
             if arrays[key].shape != parameters[name].shape:
                 raise ValueError(f"{who}: {key} must have shape {parameters[name].shape}, got {arrays[key].shape}")
+            if arrays[key].dtype.kind != "f" or not np.isfinite(arrays[key]).all():
+                raise ValueError(f"{who}: {key} must hold finite floating-point numbers")
+            if slot in self.not_negative and (arrays[key] < 0).any():
+                raise ValueError(f"{who}: {key} must be >= 0, got {arrays[key].min()}")
         self.lr = scalars.get("lr", self.lr)
         self._packs, self._packed, self._apart = [], None, {}
         for name, count in steps.items():
@@ -327,6 +275,7 @@ class AdamW(Optimizer):
     """
 
     slots = ("mean", "square")
+    not_negative = ("square",)
 
     def __init__(
         self,

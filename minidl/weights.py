@@ -21,7 +21,7 @@ import numpy as np
 from minidl.checkpoint import one_line, read_safetensors
 from minidl.errors import CheckpointError
 from minidl.nn.module import Module
-from minidl.nn.state import compare_states
+from minidl.nn.state import compare_states, unusable
 
 __all__ = ["load_weights", "read_weights"]
 
@@ -41,7 +41,8 @@ def load_weights(model: Module, path: str | os.PathLike[str], *, strict: bool = 
         One line: how many arrays were loaded, and what differs.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or nothing fits, or (strict) something does not.
+        CheckpointError: the file is missing or damaged, or nothing fits, or (strict) something does not; or what
+            fits holds integers, NaN or ∞, or a negative variance.
 
     Example:
         >>> import tempfile
@@ -60,6 +61,9 @@ def load_weights(model: Module, path: str | os.PathLike[str], *, strict: bool = 
     fitting = {name: given[name] for name, array in own.items() if name in given and given[name].shape == array.shape}
     if not fitting:
         raise CheckpointError(f"{path}: nothing in it fits {type(model).__name__}: {difference}")
+    for name, array in fitting.items():
+        if (wrong := unusable(name, array)) is not None:
+            raise CheckpointError(f"{path}: {wrong}")
     model.load_state_dict(fitting, strict=False)
     return f"{len(fitting)} of {len(own)} arrays loaded{f'; {difference}' if difference else ''}"
 

@@ -280,6 +280,35 @@ def test_folders_laid_out_otherwise_are_refused(change, message: str, root: Path
         create_dataset(root, split="test", workers=0)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda path: path.write_bytes(b"garbage"),
+            r"train/cat/9\.jpg: damaged, or not an image; remove or replace it",
+        ),
+        (lambda path: path.write_bytes(b""), r"train/cat/9\.jpg: damaged, or not an image"),
+        (lambda path: path.symlink_to(__file__), r"train/cat/9\.jpg: damaged, or not an image"),
+        (lambda path: path.symlink_to("nowhere.jpg"), r"train/cat/9\.jpg: No such file or directory"),
+        (lambda path: path.mkdir(), r"train/cat/9\.jpg: is no file"),
+        (lambda path: os.mkfifo(path), r"train/cat/9\.jpg: is no file"),  # which would be waited for
+    ],
+)
+def test_files_that_are_no_images_are_refused_before_training(change, message: str, root: Path) -> None:
+    change(root / "train" / "cat" / "9.jpg")
+    with pytest.raises(DataError, match=message):
+        create_dataset(root, workers=0)
+    assert len(create_dataset(root, workers=0, verify=False)) == 16
+    (root / "train" / "dog" / "8.png").write_bytes(b"garbage")
+    with pytest.raises(DataError, match=r"9\.jpg: .* \(and 1 more of 17 files\); remove or replace it"):
+        create_dataset(root, workers=0)
+
+
+def test_a_link_to_an_image_is_an_image(root: Path) -> None:
+    (root / "train" / "cat" / "9.jpg").symlink_to(root / "val" / "cat" / "0.jpg")
+    assert len(create_dataset(root, workers=0)) == 16
+
+
 def test_a_folder_without_classes_and_unknown_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "train" / ".hidden").mkdir(parents=True)
     with pytest.raises(DataError, match=r"train: must hold a folder a class, there is none"):

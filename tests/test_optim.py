@@ -243,6 +243,15 @@ def test_impossible_arguments_are_refused(make, error, message: str) -> None:
         make(parameters())
 
 
+def test_a_negative_square_is_refused() -> None:
+    params = parameters()
+    adam = AdamW(params)
+    take_steps(adam, params, range(1))
+    arrays, scalars = adam.state_dict()
+    with pytest.raises(ValueError, match=r"AdamW.load_state_dict: square\.1 must be >= 0, got -1.0"):
+        adam.load_state_dict(arrays | {"square.1": -np.ones(4)}, scalars)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -253,6 +262,8 @@ def test_impossible_arguments_are_refused(make, error, message: str) -> None:
         (lambda a, s: a.pop("velocity.1"), "velocity.1 is missing"),
         (lambda a, s: a.update({"mean.0": np.ones(1)}), "mean.0 is unknown"),
         (lambda a, s: a.update({"velocity.1": np.ones(3)}), r"velocity.1 must have shape \(4,\), got \(3,\)"),
+        (lambda a, s: a.update({"velocity.1": np.full(4, np.nan)}), r"velocity\.1 must hold finite floating-point"),
+        (lambda a, s: a.update({"velocity.1": np.ones(4, int)}), r"velocity\.1 must hold finite floating-point"),
         (lambda a, s: s.update(lr=-1.0), "lr must be a finite number >= 0, got -1.0"),
     ],
 )

@@ -47,7 +47,8 @@ def create_dataset(
         split: "train" or "test".
         data_dir: the folder that holds the sets' own folders; None for the environment variable MINIDL_DATA,
             or else minidl in the user's cache folder.
-        verify: compare files with the sums their makers published; `--no-verify` on the command line lifts it.
+        verify: compare files with the sums their makers published, and see that every file of a folder begins as an
+            image does; `--no-verify` on the command line lifts it.
         download: fetch what is missing into `data_dir`.
         image_size: side of the images in pixels; None for the set's own, or 224 for a folder of images.
         workers: processes that decode a folder's images; None for as many as there are cores, at most 4.
@@ -77,7 +78,10 @@ def create_dataset(
         return CIFAR(files, split, where.expanduser(), verify=verify, download=download)
     if folder.is_dir():
         size = IMAGE_SIZE if image_size is None else image_size
-        return ImageFolder(folder, split, image_size=size, workers=workers, min_area=min_area)
+        images = ImageFolder(folder, split, image_size=size, workers=workers, min_area=min_area)
+        if verify:
+            images.check()
+        return images
     raise DataError(f"data: must be one of {', '.join(dataset_names())}, or a folder, got {name!r}")
 
 

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
+import stat
 import struct
 import sys
 import warnings
@@ -39,6 +41,26 @@ HEADER, ANSWER = struct.Struct("<I"), struct.Struct("<II")
 
 class Unreadable(Exception):
     """Why a file gives no image, in words."""
+
+
+def refused(path: str) -> str | None:
+    """Why the file cannot be an image, as far as its first bytes show; None if they are those of one.
+
+    A file that is cut off further on is found when it is decoded.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return "is no file"
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return f"must have at most {MAX_PIXELS:,} pixels, has more"
+    except OSError as error:
+        return error.strerror or "damaged, or not an image"
+    except Exception as error:  # a decoder fed with damaged bytes may raise anything
+        return f"damaged ({type(error).__name__})"
+    too_many = width * height > MAX_PIXELS
+    return f"must have at most {MAX_PIXELS:,} pixels, has {width} × {height}" if too_many else None
 
 
 def decode(path: str, shorter: int) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class StateDifference:
@@ -35,6 +37,22 @@ class StateDifference:
         if self.unexpected:
             parts.append(f"{self.unexpected[0]} is not in the model{_more(self.unexpected)}")
         return "; ".join(parts) or "no difference"
+
+
+def unusable(name: str, array: np.ndarray) -> str | None:
+    """Why an array can be no parameter or statistic called `name`, in words; None if it can.
+
+    Example:
+        >>> unusable("bn.running_var", np.array([1.0, -1.0]))
+        'bn.running_var must be >= 0, got -1.0'
+    """
+    if array.dtype.kind != "f":
+        return f"{name} must hold floating-point numbers, got dtype {array.dtype}"
+    if not np.isfinite(array).all():
+        return f"{name} must be finite, got {array[~np.isfinite(array)].flat[0]}"
+    if name.rpartition(".")[2] == "running_var" and (array < 0).any():
+        return f"{name} must be >= 0, got {array.min()}"
+    return None
 
 
 def compare_states(expected: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> StateDifference:

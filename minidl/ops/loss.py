@@ -42,7 +42,6 @@ import numpy as np
 from minidl.autograd import Function, Tensor, as_tensor
 from minidl.device import Array, asnumpy, get_array_module
 from minidl.ops import _check
-from minidl.ops.softmax import log_probabilities
 
 __all__ = ["binary_cross_entropy_with_logits", "cross_entropy", "mse_loss"]
 
@@ -79,9 +78,8 @@ class CrossEntropy(Loss):
         self.weight = xp.ones_like(q) if weight is None else weight.reshape(columns)  # (C,) → (C, 1, …)
         if kept is not None:
             self.weight = kept * self.weight  # k_i w_c
-        self.logp = log_probabilities(xp, z, axis)  # (3)
         self.t = self.weight * ((1 - label_smoothing) * q + label_smoothing / z.shape[axis])  # (4)
-        losses = -(self.t * xp.where(self.t == 0, 0, self.logp)).sum(axis=axis)  # (5)  0 · log 0 = 0
+        losses, self.logp = self.kernels.cross_entropy(z, self.t, axis)  # (3), (5)
         return self.reduce(losses, reduction, losses.size if kept is None else (self.weight * q).sum())  # (6)
 
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
@@ -90,7 +88,7 @@ class CrossEntropy(Loss):
         gl = gl if gl.ndim == 0 else self.xp.expand_dims(gl, self.axis)  # (rows) → (rows, with 1 for c)
         gz = gq = None
         if needs_gz:
-            gz = gl * (self.xp.exp(self.logp) * self.t.sum(axis=self.axis, keepdims=True) - self.t)  # (7)
+            gz = self.kernels.cross_entropy_adjoint(gl, self.logp, self.t, self.axis)  # (7)
         if needs_gq:
             gq = -gl * self.weight * (1 - self.smoothing) * self.logp  # (8)
         return gz, gq, None
@@ -122,7 +120,8 @@ def cross_entropy(
 
     Raises:
         ValueError: a label is outside [0, C) (the message names the first and its row), every label is ignored (the
-            mean would be 0/0), the batch is empty, a shape does not fit, or an argument is out of its range.
+            mean would be 0/0), a probability is negative or NaN, the batch is empty, a shape does not fit, or an
+            argument is out of its range.
         TypeError: `target` is neither integers nor floating point.
 
     Labels that live on a GPU are read back to be checked; labels in NumPy's memory cost no such wait.
@@ -162,6 +161,7 @@ def _probabilities(z: Tensor, target: Any, axis: int, ignore_index: int) -> Tens
             f"cross_entropy: target must be integers of shape {rows} or probabilities of shape {z.shape}, "
             f"got {q.dtype} of shape {q.shape}"
         )
+    _check.not_negative("cross_entropy", "target", q)
     if ignore_index >= 0:
         raise ValueError(f"cross_entropy: ignore_index needs integer labels, got ignore_index={ignore_index}")
     return q

@@ -18,9 +18,10 @@ from minidl.train.loop import fit
 from minidl.train.priors import load_into
 from minidl.train.progress import Display
 from minidl.train.recipes import resolve
-from minidl.train.record import Record, continued_folder, new_folder
+from minidl.train.record import Record, check_folder, continued_folder, new_folder
 from minidl.train.report import heading, stopped, summary
 from minidl.train.state import continued, find, restore
+from minidl.weights import read_weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +83,11 @@ def train(arguments: Arguments) -> int:
 def prepare(arguments: Arguments) -> tuple[Training, Path, list[str]]:
     """A new run or one that goes on, its folder, and what is worth saying about it."""
     if arguments.resume is None:
-        run, notes = build(resolve(arguments.given)), []
+        config = resolve(arguments.given)
+        check_folder(config)  # before the data, which may take a minute
+        if config.weights:
+            read_weights(config.weights)
+        run, notes = build(config), []
         if run.config.weights:
             notes.append(f"weights: {load_into(run.model, run.config.weights)}")
         return run, new_folder(run.config), notes

@@ -188,7 +188,9 @@ class Config:
     )
     data_dir: str | None = option(None, "data", "where the files of cifar10 and cifar100 are", resume="free")
     download: bool = option(False, "data", "fetch cifar10 or cifar100 where they are missing", resume="free")
-    verify: bool = option(True, "data", "compare the files with the official MD5 sums", resume="free")
+    verify: bool = option(
+        True, "data", "files are what they must be: official MD5 sums; in a folder, images", resume="free"
+    )
     image_size: int | None = option(None, "data", "pixels on a side; default: the data set's own", at_least(4))
     augment: str | None = option(
         None,

@@ -80,6 +80,22 @@ class Record(Hook):
             self._drawn = time.monotonic()
 
 
+def check_folder(config: Config) -> None:
+    """Refuse now what `new_folder` would refuse; nothing is left behind.
+
+    Raises:
+        UserError: as `new_folder`.
+    """
+    if not config.out:
+        return  # a folder of its own is found when it is made
+    folder = Path(config.out)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    _make(folder)
+    for path in missing:
+        path.rmdir()
+    _there(folder, config)
+
+
 def new_folder(config: Config) -> Path:
     """A folder of its own for a new run, made and writable, its configuration in it.
 
@@ -88,11 +104,8 @@ def new_folder(config: Config) -> Path:
     """
     folder = Path(config.out) if config.out else _unused(config)
     _make(folder)
-    there = [folder / name for name in (LAST, BEST, METRICS, SIGMA, CURVES) if (folder / name).exists()]
-    if there and not config.overwrite:
-        raise ConfigError(f"--out: there is a run in {folder} already; choose another, --resume it, or add --overwrite")
     try:
-        for path in there:
+        for path in _there(folder, config):
             path.unlink()
     except OSError as error:
         raise UserError(f"--overwrite: cannot remove {path}: {error.strerror}") from error
@@ -146,6 +159,14 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that `target` is whole or as it was."""
     with written_whole(target) as beside:
         shutil.copyfile(source, beside)
+
+
+def _there(folder: Path, config: Config) -> list[Path]:
+    """The files of a run in `folder`, which may be replaced."""
+    there = [folder / name for name in (LAST, BEST, METRICS, SIGMA, CURVES) if (folder / name).exists()]
+    if there and not config.overwrite:
+        raise ConfigError(f"--out: there is a run in {folder} already; choose another, --resume it, or add --overwrite")
+    return there
 
 
 def _toml(value: object) -> str:

@@ -39,6 +39,44 @@ def test_mistakes_are_one_line(flags: list[str], message: str, capsys: pytest.Ca
     assert not Path("run").exists()
 
 
+def test_what_can_be_refused_at_once_is_refused_before_the_data_is_had(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(name: str, **places: object) -> None:
+        raise AssertionError("the data was asked for")
+
+    monkeypatch.setattr("minidl.train.images.create_dataset", draw)
+    Path("taken").write_text("")
+    Path("old").mkdir()
+    Path("old", LAST).write_text("")
+    for flags, message in {
+        ("--out", "taken"): "--out: taken is a file, not a folder",
+        ("--out", "old"): "--out: there is a run in old already",
+        ("--weights", "none.npz"): "none.npz: there is no such file",
+        ("--weights", "taken"): "taken: weights must be .npz or .safetensors",
+    }.items():
+        assert train(*flags, out="a/b/c" if "--weights" in flags else flags[1]) == 2
+        assert error_line(capsys).startswith(message)
+    assert sorted(path.name for path in Path().iterdir()) == ["old", "taken"]
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("fc.bias", np.full(10, np.nan, np.float32), "w.npz: fc.bias must be finite, got nan"),
+        ("fc.bias", np.zeros(10, np.int8), "w.npz: fc.bias must hold floating-point numbers, got dtype int8"),
+        ("bn.running_var", np.full(4, -2.0), "w.npz: bn.running_var must be >= 0, got -2.0"),
+    ],
+)
+def test_weights_that_are_none_are_one_line(
+    name: str, array: np.ndarray, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez("w.npz", **{name: array})
+    assert train("--weights", "w.npz") == 2
+    assert error_line(capsys) == message
+    assert not Path("run").exists()
+
+
 def test_a_missing_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert train("--device", "gpu") == 2

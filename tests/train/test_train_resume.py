@@ -167,6 +167,16 @@ def tampered(change: Callable[[dict, dict], object]) -> None:
         (lambda a, m: m["optimizer"].update(optimizer="AdamW"), "does not fit the optimiser"),
         (lambda a, m: a.pop("optimizer.velocity.fc.bias"), "velocity.fc.bias is missing"),
         (lambda a, m: a.pop("fc.bias"), "fc.bias is missing"),
+        (
+            lambda a, m: a.update({"fc.bias": np.zeros(10, np.int8)}),
+            "fc.bias must hold floating-point numbers, got dtype",
+        ),
+        (lambda a, m: a.update({"fc.bias": np.full(10, np.nan)}), "is damaged: fc.bias must be finite, got nan"),
+        (lambda a, m: a.update({"bn.running_var": np.full(4, -1.0)}), "bn.running_var must be >= 0, got -1.0"),
+        (
+            lambda a, m: a.update({"optimizer.velocity.fc.bias": np.full(10, np.inf)}),
+            "velocity.fc.bias must hold finite floating-point numbers",
+        ),
         (lambda a, m: a.update({"fc.bias": np.zeros(3, np.float32)}), "fc.bias must have shape (10,), got (3,)"),
         (lambda a, m: m.update(images=[70, 41]), "was trained on other data"),
         (lambda a, m: m.update(classes=["cat"]), "was trained on other data"),

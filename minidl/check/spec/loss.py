@@ -165,6 +165,12 @@ CASES = [
                 target=np.array([0.0, 1.0]),
             ),
             _labels_error(
+                r"cross_entropy: target must be >= 0, got nan", target=np.array([[0.5, 0.5, 0.0], [np.nan, 1.0, 0.0]])
+            ),
+            _labels_error(
+                r"cross_entropy: target must be >= 0, got -0.5", target=np.array([[0.5, 0.5, 0.0], [-0.5, 1.5, 0.0]])
+            ),
+            _labels_error(
                 r"cross_entropy: target must be integers, got dtype bool", TypeError, target=np.array([True, False])
             ),
             _labels_error(
