@@ -7,35 +7,28 @@ Half precision is stored only, so to these bounds it adds the rounding of the re
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 from minidl.check.bounds import gamma
-from minidl.device import get_device
-from minidl.errors import DeviceError
-from minidl.kernels import array, reference
+from minidl.device import Device
+from minidl.kernels import array, cuda, reference
 from minidl.kernels.cuda.launch import counted, launch
 from minidl.kernels.geometry import output_size
 from minidl.kernels.segments import Segment
 from minidl.ops.gaussian import sources
 from minidl.ops.pool import averaging_matrix
 
-
-def usable_cupy() -> ModuleType | None:
-    """CuPy on a card, or on the CPU where that was set up before."""
-    try:
-        return get_device("gpu").xp
-    except DeviceError:
-        return None
+cp: Any = None  # CuPy, as the fixture below finds it
 
 
-cp = usable_cupy()
-if cp is None:
-    pytest.skip("there is no card, and CuPy was not set up to compute on the CPU", allow_module_level=True)
-from minidl.kernels import cuda  # noqa: E402
+@pytest.fixture(autouse=True)
+def _cupy(cupy: Device) -> None:
+    global cp
+    cp = cupy.xp
+
 
 TYPES = ["float16", "float32", "float64"]
 ROUNDING = {"float16": 2.0**-11, "float32": 2.0**-24, "float64": 2.0**-53}
@@ -443,6 +436,45 @@ def test_any_pair_of_matrices(order: str, dtype: str) -> None:
     z = array.separable_map(x, a, b)[1].astype(dtype)
     within_sum("separable_map_adjoint", 24, dtype, gy, x, z, a, b, True, True, roundings=2)
     within_sum("separable_map", 12, dtype, gy, a.T, b.swapaxes(1, 2), roundings=2)
+
+
+# ---- loss and noise -----------------------------------------------------------------------------------------------
+
+
+@types
+@pytest.mark.parametrize(("shape", "axis"), [((5, 7), 1), ((300,), 0), ((2, 300, 3), 1), ((4, 1), 1)])
+def test_cross_entropy(shape: tuple[int, ...], axis: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    z = (rng.normal(size=shape) * 20).astype(dtype)
+    t = (rng.random(shape) * (rng.random(shape) < 0.5)).astype(dtype)
+    z.reshape(-1)[0], t.reshape(-1)[0] = -np.inf if z.shape[axis] > 1 else 0, 0
+    (losses, logp), (want, want_logp) = run("cross_entropy", z, t, axis)
+    assert losses.dtype == logp.dtype == dtype
+    close(losses, want, dtype, 64)
+    finite = np.isfinite(want_logp)
+    close(np.where(finite, logp, 0), np.where(finite, want_logp, 0), dtype, 8)
+    assert (logp[~finite] == want_logp[~finite]).all()
+    for gl in (np.asarray(0.25, dtype), np.expand_dims(rng.normal(size=want.shape).astype(dtype), axis)):
+        (gz,), (want_gz,) = run("cross_entropy_adjoint", gl, logp, t, axis)
+        close(gz, want_gz, dtype, 256)  # Σ t of up to 300 terms, exp of up to -100
+
+
+def test_a_row_that_holds_nan_becomes_nan() -> None:
+    for row in ([np.nan, 0, 1], [np.inf, 0, 1], [-np.inf] * 3, [1, 0, np.nan]):
+        losses, logp = cuda.cross_entropy(cp.asarray([row], np.float32), cp.ones((1, 3), np.float32), 1)
+        assert cp.isnan(losses).all() and cp.isnan(logp).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("noise", ["uniform_noise", "normal_noise"])
+@pytest.mark.parametrize("shape", [(3,), (5, 7, 41), (4096, 3)])
+def test_noise_has_the_bits_of_the_readable_form(shape: tuple[int, ...], noise: str, dtype: str) -> None:
+    for key in (0, 2**63 + 12345):
+        with counted() as launches:
+            got = getattr(cuda, noise)(key, shape, dtype, xp=cp)
+        assert launches == {noise: 1}
+        want = getattr(array, noise)(key, shape, dtype)
+        assert got.dtype == want.dtype and cp.asnumpy(got).tobytes() == want.tobytes()
 
 
 # ---- batch normalisation and functions of one element -------------------------------------------------------------

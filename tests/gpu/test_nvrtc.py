@@ -83,4 +83,5 @@ def test_no_kernel_uses_atomic_operations_or_doubles_by_accident() -> None:
     for source in SOURCES:
         code = re.sub(r"//.*", "", text(source.file))
         assert "atomic" not in code
-        assert not re.search(r"(?<![\w.])\d+\.\d*(?![\d.]*f\b)(?![\w.])", code), f"{source.file}: a literal in double"
+        if source.file != "noise.cu":  # which computes in double on purpose
+            assert not re.search(r"(?<![\w.])\d+\.\d*(?!\d*f)(?![\w.])", code), f"{source.file}: a literal in double"

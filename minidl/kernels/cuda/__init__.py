@@ -8,6 +8,8 @@ Nothing here waits for the card, and nothing uses atomic operations: the same in
 from minidl.kernels.array import *  # noqa: F403
 from minidl.kernels.cuda.conv import *  # noqa: F403
 from minidl.kernels.cuda.elementwise import *  # noqa: F403
+from minidl.kernels.cuda.loss import *  # noqa: F403
+from minidl.kernels.cuda.noise import *  # noqa: F403
 from minidl.kernels.cuda.norm import *  # noqa: F403
 from minidl.kernels.cuda.optim import *  # noqa: F403
 from minidl.kernels.cuda.separable import *  # noqa: F403

@@ -55,6 +55,8 @@ SOURCES = (
     Source("conv.cu", ("im2col", "col2im")),
     Source("depthwise.cu", ("depthwise", "depthwise_adjoint_x", "depthwise_chunks", "depthwise_total")),
     Source("elementwise.cu", ("relu", "relu_adjoint", "add")),
+    Source("loss.cu", ("cross_entropy", "cross_entropy_adjoint")),
+    Source("noise.cu", ("uniform_noise", "normal_noise"), types="fd", flags=("--fmad=false",)),
     Source(
         "norm.cu",
         (

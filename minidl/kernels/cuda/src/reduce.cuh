@@ -24,6 +24,20 @@ template <class V> __device__ inline V block_sum(V value) {
     return partial[0];
 }
 
+// The largest value of the block; every thread gets it.
+template <class V> __device__ inline V block_max(V value) {
+    __shared__ V largest[BLOCK];
+    int thread = int(threadIdx.y * blockDim.x + threadIdx.x);
+    __syncthreads();
+    largest[thread] = value;
+    __syncthreads();
+    for (int half = BLOCK / 2; half > 0; half /= 2) {
+        if (thread < half && largest[thread + half] > largest[thread]) largest[thread] = largest[thread + half];
+        __syncthreads();
+    }
+    return largest[0];
+}
+
 // Σ value over threadIdx.y of a block of BLOCK threads, blockDim.y a power of two: one sum for each threadIdx.x.
 template <class V> __device__ inline V column_sum(V value) {
     __shared__ V partial[BLOCK];
