@@ -35,16 +35,12 @@ def results(source: Path, folders: Iterable[Path], digest: str) -> nbformat.Note
     return None
 
 
-def with_outputs(text: str, book: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook that MyST-NB reads from a source's text, with the outputs of an executed one.
-
-    Raises:
-        ValueError: they have not the same code.
-    """
-    mine = read_myst_markdown_notebook(text)
+def with_outputs(source: Path, book: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
+    """The notebook that MyST-NB reads from a source, with the outputs of an executed one; None if its code differs."""
+    mine = read_myst_markdown_notebook(source.read_text(encoding="utf-8"))
     cells, executed = ([c for c in b.cells if c.cell_type == "code" and c.source.strip()] for b in (mine, book))
     if [c.source.strip() for c in cells] != [c.source.strip() for c in executed]:
-        raise ValueError("the executed notebook has other code than its source")
+        return None
     for cell, done in zip(cells, executed, strict=True):
         cell.outputs, cell.execution_count = done.outputs, done.execution_count
     return mine
@@ -63,7 +59,8 @@ def prepare(app: Sphinx) -> None:
     cache = get_cache(app.config.nb_execution_cache_path)
     for source in sources():
         book = results(source, folders, digest(source))
-        if book is None:
+        filled = None if book is None else with_outputs(source, book)
+        if filled is None:
             LOGGER.info("executing %s...", source.stem)
             try:
                 book = executed(source)
@@ -71,9 +68,10 @@ def prepare(app: Sphinx) -> None:
                 raise ExtensionError(f"tutorials/{source.name}: {error}") from None
             with written_whole(kept / f"{source.stem}.ipynb") as beside:
                 beside.write_text(nbformat.writes(book) + "\n", encoding="utf-8")
-        filled = with_outputs(source.read_text(encoding="utf-8"), book)
-        bundle = CacheBundleIn(filled, str(source))
-        cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+            filled = with_outputs(source, book)
+        if filled is None:
+            raise ExtensionError(f"tutorials/{source.name} was changed while it was executed; build again")
+        cache.cache_notebook_bundle(CacheBundleIn(filled, str(source)), check_validity=False, overwrite=True)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
