@@ -1,4 +1,4 @@
-"""Shared objects from C++ and CUDA C++ by g++, each compiled once and kept on disk under a hash of all it depends on."""
+"""Shared objects from C++ and CUDA C++ by g++, compiled once and kept on disk under a hash of all they depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where CuPy is made to compute on the CPU: the places of CuPy 14.2.0 that are replaced, before and after its import."""
+"""Where CuPy is made to compute on the CPU: the places of CuPy that are replaced, before its import and after."""
 
 from __future__ import annotations
 

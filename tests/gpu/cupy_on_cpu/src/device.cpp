@@ -5,7 +5,7 @@
 // imported.  The name of a capsule is the C signature of its function: where another CuPy has another signature,
 // that is an ImportError here and not a crash.
 //
-// Device memory is host memory between two zones of 0xFF; a module is a shared object that build.py compiled.
+// Device memory is host memory between two marked zones; a module is a shared object that build.py compiled.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <dlfcn.h>
@@ -33,21 +33,42 @@ static PyObject* error(const char* message) {
 // ---- memory --------------------------------------------------------------------------------------------------------
 
 static const size_t ZONE = 4096, TOTAL = size_t(8) << 30;
-static std::map<intptr_t, size_t> arrays;  // address and bytes of every allocation
-static long overruns;                      // zones of freed arrays that had been written to
+
+struct Allocation {
+    size_t bytes;
+    unsigned salt;  // where in `pattern` its zones begin
+};
+static std::map<intptr_t, Allocation> arrays;  // by address
+static long overruns;                          // freed arrays whose zones had been written to
+
+// What lies before and behind every array: NaN in each floating-point type, negative in each signed one.  Each word
+// is another, and so is each array's part of it, or a kernel that copies NaN from one zone to another left no trace.
+static unsigned char pattern[4 * 1022 + ZONE];
+
+static void make_pattern() {
+    for (uint32_t i = 0; i < sizeof pattern / 4; i++) {
+        uint32_t word = 0xFFFF0000u | (0xFC01u + i % 1022);
+        memcpy(pattern + 4 * i, &word, 4);
+    }
+}
+
+static unsigned char* bytes_at(intptr_t p) { return reinterpret_cast<unsigned char*>(p); }
+
+static void mark_zones(intptr_t p, const Allocation& array) {
+    memcpy(bytes_at(p) - ZONE, pattern + 4 * array.salt, ZONE);
+    memcpy(bytes_at(p) + array.bytes, pattern + 4 * array.salt, ZONE);
+}
+
+static bool zones_untouched(intptr_t p, const Allocation& array) {
+    const unsigned char* right = pattern + 4 * array.salt;
+    return !memcmp(bytes_at(p) - ZONE, right, ZONE) && !memcmp(bytes_at(p) + array.bytes, right, ZONE);
+}
 
 static bool on_device(intptr_t p, size_t bytes) {
     auto after = arrays.upper_bound(p);
     if (after == arrays.begin()) return false;
     --after;
-    return p + intptr_t(bytes) <= after->first + intptr_t(after->second);
-}
-
-static bool zones_untouched(intptr_t p, size_t bytes) {
-    const unsigned char *array = reinterpret_cast<unsigned char*>(p), *before = array - ZONE, *behind = array + bytes;
-    for (size_t i = 0; i < ZONE; i++)
-        if (before[i] != 0xFF || behind[i] != 0xFF) return false;
-    return true;
+    return p + intptr_t(bytes) <= after->first + intptr_t(after->second.bytes);
 }
 
 static intptr_t device_malloc(size_t bytes, int) {
@@ -56,9 +77,12 @@ static intptr_t device_malloc(size_t bytes, int) {
         error("cudaErrorMemoryAllocation: out of memory");
         return 0;
     }
-    memset(p, 0xFF, bytes + 2 * ZONE);  // NaN, or -1: what is read before it is written shows
     intptr_t array = reinterpret_cast<intptr_t>(p) + intptr_t(ZONE);
-    arrays[array] = bytes;
+    memset(bytes_at(array), 0xFF, bytes);  // NaN, or -1: what is read before it is written shows
+    static unsigned salt;
+    salt = (salt + 101) % 1022;
+    arrays[array] = {bytes, salt};
+    mark_zones(array, arrays[array]);
     counted.used += bytes;
     if (counted.used > counted.peak) counted.peak = counted.used;
     return array;
@@ -69,7 +93,7 @@ static PyObject* device_free(intptr_t p, int) {
     auto found = arrays.find(p);
     if (found == arrays.end()) return error("free of a pointer that is no device array");
     if (!zones_untouched(p, found->second)) overruns++;
-    counted.used -= found->second;
+    counted.used -= found->second.bytes;
     arrays.erase(found);
     free(reinterpret_cast<void*>(p - intptr_t(ZONE)));
     return none();
@@ -279,8 +303,7 @@ static PyObject* py_overruns(PyObject*, PyObject*) {  // since last asked, array
     for (const auto& array : arrays) {
         if (zones_untouched(array.first, array.second)) continue;
         found++;
-        memset(reinterpret_cast<void*>(array.first - intptr_t(ZONE)), 0xFF, ZONE);
-        memset(reinterpret_cast<void*>(array.first + intptr_t(array.second)), 0xFF, ZONE);
+        mark_zones(array.first, array.second);
     }
     return PyLong_FromLong(found);
 }
@@ -316,4 +339,7 @@ static PyMethodDef methods[] = {
     {"uncount", py_uncount, METH_NOARGS, nullptr},      {nullptr, nullptr, 0, nullptr},
 };
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "device", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};
-PyMODINIT_FUNC PyInit_device(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit_device(void) {
+    make_pattern();
+    return PyModule_Create(&definition);
+}
