@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from tests.gpu.strict import runtime
-from tests.gpu.strict.array import Memory, _unknown, ndarray, unwrap, wrap
+from tests.gpu.strict.array import Memory, _unknown, ndarray, silent, unwrap, wrap
 from tests.gpu.strict.counting import Counts, HostWaits, counts, no_waits
 from tests.gpu.strict.surface import FUNCTIONS, OTHERS, UFUNCS, VERSION, check_call
 from tests.gpu.strict.ufuncs import Ufunc, matmul, ufunc
@@ -35,6 +35,7 @@ WAITS = {  # functions that read from the device what they compute with, and how
     "nonzero": 1, "flatnonzero": 1, "argwhere": 1, "unique": 1, "compress": 1, "extract": 1, "bincount": 1,
     "histogram": 1, "isin": 1, "in1d": 1, "intersect1d": 1, "trim_zeros": 1, "sliding_window_view": 2,
 }  # fmt: skip
+NUMBERS = {"allclose", "array_equal", "array_equiv"}  # a number of Python's with NumPy, an array with CuPy
 CREATED = {"empty", "empty_like"}
 PLAIN = {"zeros", "ones", "empty", "full", "arange", "linspace", "eye", "identity", "tri", "result_type", "can_cast"}
 
@@ -101,6 +102,7 @@ def _function(module: str, name: str, numpy: Any) -> Any:
     """NumPy's function under CuPy's signature."""
     parameters = FUNCTIONS[module][name]
 
+    @silent
     def call(*args: Any, **kwargs: Any) -> Any:
         check_call(f"{module}.{name}", parameters, args, kwargs)
         if name in WAITS:
@@ -113,6 +115,8 @@ def _function(module: str, name: str, numpy: Any) -> Any:
         result = numpy(*given, **{k: unwrap(v, name) for k, v in kwargs.items()})
         if name in CREATED:
             return wrap(_unknown(result))
+        if name in NUMBERS:
+            result = np.asarray(result)
         return wrap(result) if isinstance(result, (np.ndarray, np.generic, tuple, list)) else result
 
     call.__name__ = name
@@ -165,15 +169,13 @@ def _module() -> Any:
 cupy = _module()
 
 
-def _dispatched(name: str) -> Any:
-    """`np.exp(x)` of a device array is cupy.exp(x), as with CuPy."""
-    return getattr(cupy, name)
-
-
-ndarray.__array_ufunc__ = lambda self, f, method, *args, **kwargs: (
-    _dispatched(f.__name__) if method == "__call__" else getattr(_dispatched(f.__name__), method)
+# np.exp(x) of a device array is cupy.exp(x), as with CuPy
+ndarray.__array_ufunc__ = lambda self, f, method, *args, **kwargs: getattr(getattr(cupy, f.__name__), method)(
+    *args, **kwargs
+)
+ndarray.__array_function__ = lambda self, f, types, args, kwargs: getattr(
+    cupy.linalg if f.__module__ == "numpy.linalg" else cupy, f.__name__
 )(*args, **kwargs)
-ndarray.__array_function__ = lambda self, f, types, args, kwargs: _dispatched(f.__name__)(*args, **kwargs)
 
 
 @contextmanager

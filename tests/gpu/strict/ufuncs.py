@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.gpu.strict.array import ndarray, unwrap, wrap
+from tests.gpu.strict.array import ndarray, refuse_overlap, silent, unwrap, wrap
 from tests.gpu.strict.counting import counts
 from tests.gpu.strict.surface import UFUNCS
 
@@ -36,6 +36,7 @@ class Ufunc:
         self.types = UFUNCS[name]
         self._f = getattr(np, name)
 
+    @silent
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if wrong := kwargs.keys() - {"out", "dtype", "casting"}:
             raise TypeError(f"cupy.{self.__name__}: wrong arguments {sorted(wrong)}")
@@ -46,9 +47,15 @@ class Ufunc:
         out = self._result_type(given)
         if "out" in kwargs:
             counts.launches += 1
-            kwargs["out"] = unwrap(kwargs["out"], self.__name__)
-            self._f(*given, **kwargs)
-            return args[-1] if kwargs["out"] is None else ndarray._of(kwargs["out"])
+            written = kwargs["out"] = unwrap(kwargs["out"], self.__name__)
+            for a in given:
+                if isinstance(a, np.ndarray):
+                    refuse_overlap(written, a)
+            try:
+                self._f(*given, **kwargs)
+            except TypeError as error:  # NumPy has kinds of its own
+                raise TypeError(str(error)) from None
+            return ndarray._of(written)
         result = self._f(*given, **kwargs)
         if out is not None and "dtype" not in kwargs and not isinstance(result, tuple):
             result = np.asarray(result).astype(out, copy=False)
@@ -85,6 +92,7 @@ class Ufunc:
     def outer(self, a: Any, b: Any, **kwargs: Any) -> Any:
         return wrap(self._f.outer(unwrap(a, self.__name__), unwrap(b, self.__name__), **kwargs))
 
+    @silent
     def _method(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if self.__name__ not in METHODS[method]:
             raise NotImplementedError(f"CuPy has no {self.__name__}.{method}")
@@ -98,6 +106,7 @@ def ufunc(name: str) -> Ufunc:
     return Ufunc(name)
 
 
+@silent
 def matmul(a: Any, b: Any, out: Any = None) -> Any:
     """a @ b; in CuPy no elementwise function."""
     result = np.matmul(unwrap(a, "matmul"), unwrap(b, "matmul"))
