@@ -131,10 +131,12 @@ def binary_cross_entropy_drawn():
     return sample()
 
 
-def _labels_error(message: str, exception: type[Exception] = ValueError, logits=None, **params) -> ErrorCase:
+def _labels_error(
+    message: str, exception: type[Exception] = ValueError, logits=None, reads: bool = False, **params
+) -> ErrorCase:
     """A call with labels 0 and 1 for two rows of three zeros, but for what is given."""
     logits = np.zeros((2, 3)) if logits is None else logits
-    return ErrorCase(Sample((logits,), {"target": np.array([0, 1])} | params), exception, message)
+    return ErrorCase(Sample((logits,), {"target": np.array([0, 1])} | params), exception, message, reads)
 
 
 def _bce_error(message: str, *inputs: np.ndarray | None, **params) -> ErrorCase:
@@ -165,10 +167,14 @@ CASES = [
                 target=np.array([0.0, 1.0]),
             ),
             _labels_error(
-                r"cross_entropy: target must be >= 0, got nan", target=np.array([[0.5, 0.5, 0.0], [np.nan, 1.0, 0.0]])
+                r"cross_entropy: target must be >= 0, got nan",
+                reads=True,
+                target=np.array([[0.5, 0.5, 0.0], [np.nan, 1.0, 0.0]]),
             ),
             _labels_error(
-                r"cross_entropy: target must be >= 0, got -0.5", target=np.array([[0.5, 0.5, 0.0], [-0.5, 1.5, 0.0]])
+                r"cross_entropy: target must be >= 0, got -0.5",
+                reads=True,
+                target=np.array([[0.5, 0.5, 0.0], [-0.5, 1.5, 0.0]]),
             ),
             _labels_error(
                 r"cross_entropy: target must be integers, got dtype bool", TypeError, target=np.array([True, False])
