@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from minidl.errors import UserError
+from minidl.console import guarded
 
 PROG = "python -m minidl.check"
 
@@ -51,31 +49,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 where all is right, 1 where something is not, 2 for a mistake, told in one line on stderr.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a σ is not worth a crash where ASCII is all there is
     given = list(sys.argv[1:] if argv is None else argv)
-    if not given or given[0] in ("-h", "--help"):
+    return guarded(PROG, lambda: run(given), smaller="fewer calls: --drawn 0")
+
+
+def run(argv: list[str]) -> int:
+    """Do what the command line says; returns the exit status."""
+    if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
-    name = given.pop(0) if given[0] in COMMANDS else "check"
+    name, options = (argv[0], argv[1:]) if argv[0] in COMMANDS else ("check", argv)
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
     parser = argparse.ArgumentParser(prog=f"{PROG} {name}", description=command.summary)
     getattr(module, command.configure)(parser)
-    try:
-        status = getattr(module, command.run)(parser.parse_args(given))
-        sys.stdout.flush()
-        return status
-    except UserError as error:
-        print(f"{PROG}: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROG}: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output is gone: nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    return getattr(module, command.run)(parser.parse_args(options))
 
 
 def _overview() -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import io
-import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from minidl.console import guarded
 from minidl.device import get_device
 from minidl.errors import UserError
 from minidl.selfcheck.parts import run
@@ -44,37 +43,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 where all is right, 1 where something is not, 2 for a mistake, told in one line on stderr.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a × or an → is not worth a crash where ASCII is all there is
     given = _parser().parse_args(argv)
+    return guarded(PROG, lambda: check(given), stopped="stopped; no report was written", smaller="--quick")
+
+
+def check(given: argparse.Namespace) -> int:
+    """Check the machine, show the page, write the report; returns the exit status."""
+    check_environment()
+    device = get_device(given.device)
+    out = Path(given.out or f"minidl-selfcheck-{device}.json")
+    if not out.absolute().parent.is_dir():
+        raise UserError(f"--out: there is no folder {out.parent}")
     progress = Progress()
     try:
-        check_environment()
-        device = get_device(given.device)
-        out = Path(given.out or f"minidl-selfcheck-{device}.json")
-        if not out.absolute().parent.is_dir():
-            raise UserError(f"--out: there is no folder {out.parent}")
         report = run(device, quick=given.quick, progress=progress)
-        progress.close()
-        print(page(report))
-        text = write(report, out)
-    except UserError as error:
-        return _fail(" ".join(str(error).splitlines()), 2)
-    except KeyboardInterrupt:
-        return _fail("stopped; no report was written", 130)
-    except BrokenPipeError:  # whoever read our output is gone: nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     finally:
         progress.close()
+    print(page(report))
+    text = write(report, out)
     print(f"\nreport: {out} (to send; it names no person, folder or host) and the page above, {text}")
     return 0 if report["ok"] else 1
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"{PROG}: error: {message}", file=sys.stderr)
-    return status
 
 
 def _parser() -> argparse.ArgumentParser:

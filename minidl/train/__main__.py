@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from minidl import checkpoint
-from minidl.errors import UserError
+from minidl.console import guarded
 from minidl.train.build import Training, build, check_environment, use_threads
 from minidl.train.cli import PROG, Arguments, parse
 from minidl.train.interrupt import Interrupted, StopRequest
@@ -30,30 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 2 for a mistake, told in one line on stderr; 128 + the signal's number if stopped.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a × or an → is not worth a crash where ASCII is all there is
-    try:
-        return train(parse(sys.argv[1:] if argv is None else argv))
-    except UserError as error:
-        return fail(str(error), 2)
-    except MemoryError as error:
-        card = type(error).__name__ == "OutOfMemoryError"  # CuPy's, which names the limit
-        more = ", or more of the card: --gpu-memory 1.0" if card else ""
-        return fail(f"out of memory ({error}); try a smaller --batch-size, --image-size or --model{more}", 2)
-    except KeyboardInterrupt:
-        return fail("stopped at once; files are as they were last saved", 130)
-    except BrokenPipeError:  # whoever read our output is gone: nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:  # a path that may not be looked at, or is too long: whatever no message of its own has met
-        return fail(f"cannot use {error.filename or 'a file'}: {error.strerror or error}", 2)
-
-
-def fail(message: str, status: int) -> int:
-    """Say in one line what cannot be done; gives back `status`."""
-    print(f"{PROG}: error: {' '.join(message.splitlines())}", file=sys.stderr)
-    return status
+    given = sys.argv[1:] if argv is None else argv
+    stopped_at_once = "stopped at once; files are as they were last saved"
+    smaller = "a smaller --batch-size, --image-size or --model; or more of the card: --gpu-memory 1.0"
+    return guarded(PROG, lambda: train(parse(given)), stopped=stopped_at_once, smaller=smaller)
 
 
 def train(arguments: Arguments) -> int:

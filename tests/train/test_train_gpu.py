@@ -144,7 +144,7 @@ def test_too_little_memory_is_one_line_with_what_to_do(gpu: Device, capsys: pyte
     line = error_line(capsys)
     assert line.startswith("out of memory (")
     assert "try a smaller --batch-size" in line
-    assert line.endswith("or more of the card: --gpu-memory 1.0")
+    assert line.endswith("; or more of the card: --gpu-memory 1.0")
 
 
 @pytest.mark.parametrize("text", ["", "much", "0", "1.5", "-1", "0.5GBB", "4 XB", "nan"])
