@@ -1,9 +1,8 @@
 // Functions of one element; arrays lie densely, all in the same order, so that they are rows of n numbers.
 #include "common.cuh"
 
-#define FOR_EVERY(i)                                                                  \
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; \
-         i += (long long)gridDim.x * blockDim.x)
+#define FOR_EVERY(i) \
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (long long)gridDim.x * blockDim.x)
 
 __device__ inline A positive_part(A v) { return v <= A(0) ? A(0) : v; }  // NaN stays
 
