@@ -162,11 +162,10 @@ def test_adamw_step(dtype: str, scale: Any) -> None:
         close(cp.asnumpy(a), b.astype(np.float64), "float64" if a.dtype == np.int64 else str(a.dtype), 8)
 
 
-@pytest.mark.parametrize("bad", [None, 5, 999_999])
-@pytest.mark.parametrize("good_steps", [3, 1999])
+@pytest.mark.parametrize(("bad", "good_steps"), [(None, 3), (None, 1999), (5, 3), (9_999, 1999)])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_loss_scale_step(dtype: str, good_steps: int, bad: int | None) -> None:
-    g = np.ones(1_000_000, dtype)
+def test_loss_scale_step(dtype: str, bad: int | None, good_steps: int) -> None:
+    g = np.ones(10_000, dtype)
     if bad is not None:
         g[bad] = [np.inf, np.nan][bad % 2]
     state = np.array([1024], np.float32), np.array([good_steps], np.int32)
@@ -260,10 +259,9 @@ def spread(rng: np.random.Generator, like: tuple[int, ...], output: tuple[int, .
 
 @types
 @of_shape
-@pytest.mark.parametrize("counts_zeros", [False, True])
 @windows
-def test_gaussian_pool(case: Any, counts_zeros: bool, like: tuple[int, ...], dtype: str) -> None:
-    rng = np.random.default_rng(0)
+def test_gaussian_pool(case: Any, like: tuple[int, ...], dtype: str) -> None:
+    rng, counts_zeros = np.random.default_rng(0), len(like) == 0 or like[0] == -1
     x, eta = normal(rng, case[0], dtype, "sliced"), spread(rng, like, output_of(case), dtype)
     x[:, 0] = 3.0  # constant windows, whose variance is below ε
     x[:, 1] += 0 if dtype == "float16" else 100  # far from 0: E[x²] - μ² would cancel
