@@ -22,7 +22,7 @@ TEXTS = [
     *MODULES,
     *sorted((ROOT / "tests").rglob("*.py")),
     *sorted((ROOT / "docs").rglob("*.md")),
-    *sorted((ROOT / "tutorials").rglob("*.*")),
+    *sorted(p for kind in ("md", "py", "ipynb") for p in (ROOT / "tutorials").glob(f"*.{kind}")),
     *(ROOT / name for name in ("README.md", "pyproject.toml", ".ci/run")),
 ]
 MAP = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")

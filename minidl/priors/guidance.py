@@ -32,10 +32,10 @@ _he_fan_out = partial(nn.init.kaiming_normal, mode="fan_out")
 class BatchNormOfAny(nn.BatchNorm1d):
     """Batch normalisation that takes batches of one: by the running statistics."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, relu: bool = False) -> Tensor:
         if len(x) > 1:
-            return super().forward(x)
-        return ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return super().forward(x, relu)
+        return ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps, relu=relu)
 
 
 class GlobalGuidance(nn.Module):
