@@ -145,7 +145,7 @@ class Optimizer:
                 fresh = _Kept(0, {slot: xp.zeros_like(p.data) for slot in self.slots})
                 kept.append(self._apart.pop(name, fresh))
             segments = [Segment(n, g.weight_decay, g.lr_factor) for n, g in zip(flat.ends, groups, strict=True)]
-            slots = {slot: Flat.joined([k.arrays[slot] for k in kept]) for slot in self.slots}
+            slots = {slot: flat.joined([k.arrays[slot] for k in kept]) for slot in self.slots}
             self._packs.append(_Pack(names, flat, tuple(segments), slots, np.array([k.steps for k in kept], np.int64)))
 
     def _kept(self) -> dict[str, _Kept]:

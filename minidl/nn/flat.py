@@ -3,7 +3,8 @@
     parameters   weight (2, 3)      bias (2,)
     array        w w w w w w  b b                each parameter's data is a view of its place here
 
-A parameter whose data someone else assigns is noticed, and the array is put together again.
+A parameter whose data someone else assigns is noticed, and the array is put together again.  Each part lies in C order,
+but for filters on a GPU: there it lies as its kernels take filters and give their gradients, so that nothing is turned.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import accumulate, pairwise
 
 from minidl.device import Array, get_array_module
 from minidl.guards import frozen
+from minidl.kernels import kernels_for
 from minidl.nn.parameter import Parameter
 
 __all__ = ["Flat"]
@@ -41,6 +43,8 @@ class Flat:
         self.ends = tuple(accumulate(p.size for p in self.parameters))
         self.size = self.ends[-1]
         self._places = [slice(start, end) for start, end in pairwise((0, *self.ends))]
+        order: tuple[int, ...] = getattr(kernels_for(get_array_module(self.parameters[0].data)), "FILTER_AXES", ())
+        self._axes = [order if p.ndim == len(order) else tuple(range(p.ndim)) for p in self.parameters]
         self._array: Array = None
         self._views: list[Array] = []
 
@@ -64,11 +68,14 @@ class Flat:
 
     def parts(self, array: Array) -> list[Array]:
         """The part of `array` that belongs to each parameter, in its shape: views."""
-        shaped = zip(self.parameters, self._places, strict=True)
-        return [frozen(array[place].reshape(p.shape)) for p, place in shaped]  # (size,) → its shape
+        views = []
+        for p, place, axes in zip(self.parameters, self._places, self._axes, strict=True):
+            laid = array[place].reshape([p.shape[axis] for axis in axes])  # (size,) → as it lies
+            views.append(frozen(laid.transpose([axes.index(axis) for axis in range(p.ndim)])))
+        return views
 
-    @staticmethod
-    def joined(arrays: Sequence[Array]) -> Array:
-        """`arrays` end to end, each in C order, whatever its order in memory: a new array, (size,)."""
+    def joined(self, arrays: Sequence[Array]) -> Array:
+        """`arrays`, shaped as the parameters, end to end, whatever their order in memory: a new array, (size,)."""
         xp = get_array_module(*arrays)
-        return xp.concatenate([xp.reshape(a, -1) for a in arrays])
+        laid = zip(arrays, self._axes, strict=True)
+        return xp.concatenate([xp.reshape(a.transpose(axes), -1) for a, axes in laid])

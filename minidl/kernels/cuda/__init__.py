@@ -15,3 +15,5 @@ from minidl.kernels.cuda.optim import *  # noqa: F403
 from minidl.kernels.cuda.separable import *  # noqa: F403
 from minidl.kernels.cuda.stochastic_pool import *  # noqa: F403
 from minidl.kernels.cuda.window import *  # noqa: F403
+
+FILTER_AXES = (0, 2, 3, 1)  # filters lie as maps do: (O, kh, kw, C/G) under the logical shape (O, C/G, kh, kw)
