@@ -166,9 +166,7 @@ def float32_stays_float32(truth: Truth) -> Iterator[str]:
 def memory_layout_is_indifferent(truth: Truth) -> Iterator[str]:
     """Inputs and cotangents in other memory orders, strided, reversed or broadcast, give the same."""
     there = truth.device
-    flat = there.xp.broadcast_to(
-        there.xp.asarray(1.5, truth.gy.dtype), truth.y.shape
-    )  # strides 0, as behind a sum
+    flat = there.xp.broadcast_to(there.xp.asarray(1.5, truth.gy.dtype), truth.y.shape)  # strides 0, as behind a sum
     calls = [(name, laid, laid(there.asarray(truth.gy))) for name, laid in LAYOUTS.items()]
     for name, laid, gy in [*calls, ("broadcast cotangent", LAYOUTS["Fortran order"], flat)]:
         inputs = [None if x is None else laid(there.asarray(x)) for x in truth.sample.inputs]
