@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+import minidl
 from minidl.explain.canvas import COLOURS, MAP
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 STATIC = "MINIDL_STATIC"  # set: nobody is there to move a slider
-ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = Path(minidl.__file__).resolve().parents[1]  # where minidl is imported from
 
 plt.rcParams.update(
     {
@@ -197,12 +198,12 @@ def show_source(*objects: Any, docstring: bool = True) -> _Markdown:
         docstring: with the docstrings of functions, which can be long.
 
     Example:
-        >>> print(show_source(_listed).text.splitlines()[2])
-        def _listed(value: Any) -> bool:
+        >>> print(show_source(minidl.nn.Module.train, docstring=False).text.splitlines()[0].partition(",")[0])
+        `minidl/nn/module.py`
     """
     parts = []
     for obj in objects:
-        file = Path(inspect.getsourcefile(obj) or "").resolve().relative_to(ROOT).as_posix()
+        file = Path(inspect.getsourcefile(obj) or "").resolve().relative_to(PACKAGES).as_posix()
         if inspect.ismodule(obj):
             parts += [f"`{file}`", f"```text\n{(obj.__doc__ or '').strip()}\n```"]
             continue

@@ -41,7 +41,8 @@ def executed(source: Path, timeout: int = 120) -> nbformat.NotebookNode:
             "--HistoryManager.enabled=False",
         ],
     )
-    client.execute(env={**os.environ, "MINIDL_STATIC": "1"})
+    path = os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH"))))  # this minidl, here
+    client.execute(env={**os.environ, "MINIDL_STATIC": "1", "PYTHONPATH": path})
     book.metadata["minidl"] = {"source": digest(source)}
     return book
 
