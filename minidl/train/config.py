@@ -174,7 +174,7 @@ class Config:
     sigma_per: str | None = option(None, "priors", "one σ for each", OneOf(lambda: ("layer", "channel")))
     sigma_kernel: str | None = option(None, "priors", "of the Gaussian", OneOf(lambda: ("sampled", "discrete")))
     sigma_border: str | None = option(None, "priors", "of the blurred map", OneOf(lambda: ("exact", "crop")))
-    sigma_lr: float = option(1.0, "priors", "learning rate of σ, times --lr", number(0), resume="noted")
+    sigma_lr: float = option(10.0, "priors", "learning rate of σ, times --lr", number(0), resume="noted")
     radius: int | None = option(
         None, "priors", "of the Gaussian's kernel; default: three times --sigma-max", between(1, 100)
     )

@@ -185,4 +185,4 @@ def test_another_prior_cannot_be_chosen_on_the_way(capsys: pytest.CaptureFixture
     assert main(["--resume", "run", "--epochs", "2", "--sigma-kernel", "discrete"]) == 2
     assert "--sigma-kernel discrete: run/last.safetensors was trained with None" in error_line(capsys)
     assert main(["--resume", "run", "--epochs", "2", "--sigma-lr", "2"]) == 0
-    assert "--sigma-lr 1.0 → 2.0" in capsys.readouterr().out
+    assert "--sigma-lr 10.0 → 2.0" in capsys.readouterr().out
