@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from minidl.device import Device, get_device
 from minidl.kernels.cuda.launch import counted
 from minidl.models import create_model
+from minidl.nn import Module
 from minidl.priors import convert
 from tests.gpu.comparison import built, images_and_labels, learner, train_step
 from tests.gpu.cupy_on_cpu import build
@@ -56,16 +57,21 @@ class Cost(NamedTuple):
         return self.ours + self.cupys + self.products + self.copies
 
 
-def costs(device: Device, model: str, prior: str) -> Iterator[Cost]:
-    """Of each step of a training run in float32, one after the other, without end."""
+def network(model: str, prior: str) -> Callable[[np.random.Generator], Module]:
+    """A network with a prior, from a generator."""
 
-    def network(rng: np.random.Generator) -> Any:
+    def build(rng: np.random.Generator) -> Module:
         made = create_model(model, num_classes=10, rng=rng)
         if PRIORS[prior]:
             convert(made, rng=rng, **PRIORS[prior])
         return made
 
-    trained = built(network, device, np.float32).train()
+    return build
+
+
+def costs(device: Device, model: str, prior: str) -> Iterator[Cost]:
+    """Of each step of a training run in float32, one after the other, without end."""
+    trained = built(network(model, prior), device, np.float32).train()
     optimizer = learner(trained, "sgd")
     x, labels = images_and_labels(2, 8)
     batch = device.asarray(x.astype(np.float32))
@@ -96,7 +102,10 @@ def later_step(device: Device, model: str, prior: str) -> Cost:
 
 def table(device: Device) -> str:
     """A row for each network and prior, in Markdown."""
-    lines = ["| Network | prior | our kernels | CuPy's | cuBLAS | copies | in all | uploads | waits |", "|---" * 9 + "|"]
+    lines = [
+        "| Network | prior | our kernels | CuPy's | cuBLAS | copies | in all | uploads | waits |",
+        "|---" * 9 + "|",
+    ]
     for model in MODELS:
         for prior in PRIORS:
             c = later_step(device, model, prior)
