@@ -53,11 +53,10 @@ class BatchNorm(Function):
     """y = γ r (x - μ) + β with the statistics of the batch; see (1)-(7), (15)."""
 
     def forward(self, x: Array, weight: Array | None, bias: Array | None, *, eps: float, relu: bool) -> Array:
-        one = self.xp.ones(x.shape[1], x.dtype)
-        self.x, self.weight = x, one if weight is None else weight
-        bias = 0 * one if bias is None else bias
+        self.x, self.weight = x, self.xp.ones(x.shape[1], x.dtype) if weight is None else weight
+        bias = self.xp.zeros(x.shape[1], x.dtype) if bias is None else bias
         y, self.mean, self.var = self.kernels.batch_norm(x, self.weight, bias, eps, relu)  # (1), (2), (4), (15)
-        self.r = 1 / self.xp.sqrt(self.var + eps)  # (3)
+        self.r = self.kernels.inverse_root(self.var, eps)  # (3)
         self.cut = y if relu else None
         return y
 
@@ -82,7 +81,7 @@ class FixedNorm(Function):
         self, x: Array, weight: Array | None, bias: Array | None, *, mean: Array, var: Array, eps: float, relu: bool
     ) -> Array:
         self.x, self.mean = x, mean
-        self.r = 1 / self.xp.sqrt(var + eps)  # (3)
+        self.r = self.kernels.inverse_root(var, eps)  # (3)
         self.scale = self.r if weight is None else weight * self.r
         shift = self.xp.zeros_like(self.r) if bias is None else bias
         y = self.kernels.channel_affine(x, mean, self.scale, shift, relu)  # (4), (15)
@@ -148,9 +147,9 @@ def batch_norm(
     fn = BatchNorm()
     y = fn(x, weight, bias, eps=eps, relu=bool(relu))
     if mean is not None and var is not None:
-        m = x.size // x.shape[1]
-        mean.data = (1 - momentum) * mean.data + momentum * fn.mean  # (9)
-        var.data = (1 - momentum) * var.data + momentum * m / (m - 1) * fn.var  # (10)
+        m, weighted_sum = x.size // x.shape[1], fn.kernels.weighted_sum
+        mean.data = weighted_sum(1 - momentum, mean.data, momentum, fn.mean)  # (9)
+        var.data = weighted_sum(1 - momentum, var.data, momentum * m / (m - 1), fn.var)  # (10)
     return y
 
 

@@ -16,24 +16,30 @@ __all__ = ["maxent_pool", "maxent_pool_adjoint", "maxent_variance"]
 
 
 def maxent_pool(
-    x: Array,
-    lam: Array,
-    kernel_size: Pair,
-    stride: Pair,
-    padding: Pair,
-    output_size: Pair,
-    samples: Callable[..., Array] = window_samples,
+    x: Array, lam: Array, kernel_size: Pair, stride: Pair, padding: Pair, output_size: Pair
 ) -> tuple[Array, Any]:
     """y = Σ p_k x_k, p_k = exp(λ x_k) / Σ exp(λ x_j) over the samples of each window on the map.
 
     Args:
         x: (N, C, H, W).
         lam: λ, broadcasts to the output.
-        samples: the form of `window_samples` to use.
 
     Returns:
         y (N, C, Ho, Wo), and what is kept of p.
     """
+    return pool_samples(window_samples, x, lam, kernel_size, stride, padding, output_size)
+
+
+def pool_samples(
+    samples: Callable[..., Array],
+    x: Array,
+    lam: Array,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    output_size: Pair,
+) -> tuple[Array, Any]:
+    """`maxent_pool` on a form of `window_samples`."""
     xp, place = get_array_module(x), (kernel_size, stride, padding, output_size)
     t = samples(x, 0.0, *place)  # (T,N,C,Ho,Wo)
     a = lam * t
@@ -46,6 +52,14 @@ def maxent_pool(
 
 
 def maxent_pool_adjoint(
+    gy: Array, x: Array, lam: Array, y: Array, kept: Any, kernel_size: Pair, stride: Pair, padding: Pair
+) -> Array:
+    """gx_k = Σ gy p_k [1 + λ (x_k - y)] over the windows on sample k."""
+    return pool_samples_adjoint(window_samples_adjoint, gy, x, lam, y, kept, kernel_size, stride, padding)
+
+
+def pool_samples_adjoint(
+    samples_adjoint: Callable[..., Array],
     gy: Array,
     x: Array,
     lam: Array,
@@ -54,9 +68,8 @@ def maxent_pool_adjoint(
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
-    samples_adjoint: Callable[..., Array] = window_samples_adjoint,
 ) -> Array:
-    """gx_k = Σ gy p_k [1 + λ (x_k - y)] over the windows on sample k."""
+    """`maxent_pool_adjoint` on a form of `window_samples_adjoint`."""
     t, p = kept
     return samples_adjoint(gy * p * (1 + lam * (t - y)), x.shape, kernel_size, stride, padding)  # (10)
 

@@ -5,11 +5,18 @@ x, gy and y have shape (N, C, …), with M = N·Π(…) values a channel; everyt
 
 from __future__ import annotations
 
-from minidl.device import Array
+from minidl.device import Array, get_array_module
 from minidl.kernels.array.elementwise import relu as rectify
 from minidl.kernels.array.elementwise import relu_adjoint
 
-__all__ = ["batch_norm", "batch_norm_adjoint", "channel_affine", "channel_products"]
+__all__ = [
+    "batch_norm",
+    "batch_norm_adjoint",
+    "channel_affine",
+    "channel_products",
+    "inverse_root",
+    "weighted_sum",
+]
 
 
 def batch_norm(x: Array, weight: Array, bias: Array, eps: float, relu: bool = False) -> tuple[Array, Array, Array]:
@@ -47,6 +54,16 @@ def channel_products(gy: Array, x: Array, mean: Array) -> tuple[Array, Array]:
     """Σ gy and Σ gy (x - mean)."""
     axes = _all_but_channel(x)
     return gy.sum(axis=axes), (gy * (x - _column(mean, x))).sum(axis=axes)
+
+
+def inverse_root(v: Array, eps: float) -> Array:
+    """1 / √(v + ε)."""
+    return 1 / get_array_module(v).sqrt(v + eps)
+
+
+def weighted_sum(a: float, x: Array, b: float, y: Array) -> Array:
+    """a x + b y."""
+    return a * x + b * y
 
 
 def _all_but_channel(x: Array) -> tuple[int, ...]:

@@ -9,5 +9,5 @@ from minidl.kernels.cpu.window import window_samples, window_samples_adjoint
 
 __all__ = ["maxent_pool", "maxent_pool_adjoint"]
 
-maxent_pool = partial(array.maxent_pool, samples=window_samples)
-maxent_pool_adjoint = partial(array.maxent_pool_adjoint, samples_adjoint=window_samples_adjoint)
+maxent_pool = partial(array.pool_samples, window_samples)
+maxent_pool_adjoint = partial(array.pool_samples_adjoint, window_samples_adjoint)

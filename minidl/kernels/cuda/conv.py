@@ -34,7 +34,7 @@ def correlate(x: Array, w: Array, stride: Pair, padding: Padding, dilation: Pair
         return depthwise.correlate(x, w, at)
     xp, of_x, o = get_array_module(x), channels_last(x), len(w) // groups
     matrices = _matrices(w, groups)  # (G,O/G,K)
-    y = empty_map(x, len(x), *size, len(w))
+    y = empty_map(x, len(x), size, len(w))
     rows = y.reshape(-1, len(w))
     for part in _parts(len(rows), matrices.shape[2], x.itemsize):
         for g in range(groups):
@@ -59,7 +59,7 @@ def correlate_adjoint_x(
     o, group = len(w) // groups, c // groups
     matrices, of_gy = _matrices(w, groups), channels_last(gy)
     pixels = gy.shape[2] * gy.shape[3]
-    gx = empty_map(gy, n, height, width, c)
+    gx = empty_map(gy, n, (height, width), c)
     for part in _parts(n, pixels * matrices.shape[2], gy.itemsize):  # whole images: a sample gathers from its own
         rows = of_gy[part].reshape(-1, len(w))
         for g in range(groups):
@@ -89,7 +89,7 @@ def correlate_adjoint_w(
     o, c, kh, kw = w_shape
     gw = []  # a matrix (O/G,K) a group
     for g in range(groups):
-        total = None
+        total: Array = None
         for part in _parts(len(rows), kh * kw * c, x.itemsize):
             of_gy = rows[part, g * (o // groups) : (g + 1) * (o // groups)]
             product = of_gy.T @ _im2col(of_x, part, g, c, at)  # (O/G,P)(P,K)
@@ -114,14 +114,15 @@ def correlate_adjoints(
 def _windows(
     x_shape: tuple[int, ...],
     w_shape: tuple[int, ...],
-    size: tuple[int, ...],
+    size: Pair,
     stride: Pair,
     padding: Padding,
     dilation: Pair,
 ) -> Windows:
     (top, _), (left, _) = sides(padding)
     height, width = x_shape[2:]
-    return Windows((height, width), x_shape[1], tuple(size), tuple(w_shape[2:]), stride, (top, left), dilation)
+    kernel = (w_shape[2], w_shape[3])
+    return Windows((height, width), x_shape[1], (size[0], size[1]), kernel, stride, (top, left), dilation)
 
 
 def _matrices(w: Array, groups: int) -> Array:

@@ -45,14 +45,14 @@ def applies(w_shape: tuple[int, ...], groups: int) -> bool:
 
 def correlate(x: Array, w: Array, at: Windows) -> Array:
     """(1) of ops/conv.py, in one launch."""
-    y = empty_map(x, len(x), *at.output_size, len(w))
+    y = empty_map(x, len(x), at.output_size, len(w))
     _over_pixels("depthwise", y, channels_last(x), _dense(w), len(w), at)
     return logical(y)
 
 
 def correlate_adjoint_x(gy: Array, w: Array, n: int, at: Windows) -> Array:
     """(2), in one launch."""
-    gx = empty_map(gy, n, *at.size, at.channels)
+    gx = empty_map(gy, n, at.size, at.channels)
     _over_pixels("depthwise_adjoint_x", gx, channels_last(gy), _dense(w), len(w), at)
     return logical(gx)
 

@@ -23,9 +23,9 @@ def logical(x: Array) -> Array:
     return x.transpose(0, 3, 1, 2)
 
 
-def empty_map(like: Array, n: int, height: int, width: int, channels: int) -> Array:
-    """A map (N, H, W, C) to be filled, of the module and dtype of `like`."""
-    return get_array_module(like).empty((n, height, width, channels), like.dtype)
+def empty_map(like: Array, n: int, size: tuple[int, ...], channels: int) -> Array:
+    """A map (N, H, W, C) to be filled, size (H, W), of the module and dtype of `like`."""
+    return get_array_module(like).empty((n, *size, channels), like.dtype)
 
 
 def broadcast_map(value: Array) -> tuple[Array, tuple[np.int64, ...]]:

@@ -6,6 +6,8 @@ fit; gradients come back in the dtype of what they belong to.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from minidl.device import Array, get_array_module
@@ -14,7 +16,14 @@ from minidl.kernels.cuda.launch import THREADS, Dim, ints, launch, real
 from minidl.kernels.cuda.layout import pixels_by_channels, with_channels_second
 from minidl.kernels.cuda.sources import TYPES
 
-__all__ = ["batch_norm", "batch_norm_adjoint", "channel_affine", "channel_products"]
+__all__ = [
+    "batch_norm",
+    "batch_norm_adjoint",
+    "channel_affine",
+    "channel_products",
+    "inverse_root",
+    "weighted_sum",
+]
 
 TILE = 32  # channels of a block: 32 neighbours are one or two lines of the cache
 CHUNKS = (
@@ -43,7 +52,8 @@ def channel_affine(x: Array, mean: Array, scale: Array, shift: Array, relu: bool
     """As `array.channel_affine`."""
     if not _computes(x):
         return array.channel_affine(x, mean, scale, shift, relu)
-    return _affine(x, pixels_by_channels(x), *map(_single(x), (mean, scale, shift)), relu)
+    single = _single(x)
+    return _affine(x, pixels_by_channels(x), single(mean), single(scale), single(shift), relu)
 
 
 def batch_norm_adjoint(
@@ -72,6 +82,26 @@ def channel_products(gy: Array, x: Array, mean: Array) -> tuple[Array, Array]:
         return array.channel_products(gy, x, mean)
     of_gy, of_x, mean = pixels_by_channels(gy), pixels_by_channels(x), _single(x)(mean)
     return _products(of_gy, of_x, of_x, mean, mean, np.bool_(False), times_r=False)
+
+
+def inverse_root(v: Array, eps: float) -> Array:
+    """As `array.inverse_root`, in one launch."""
+    if not _computes(v):
+        return array.inverse_root(v, eps)
+    xp, grid = get_array_module(v), (-(-v.size // THREADS),)
+    r = xp.empty(v.shape, v.dtype)
+    launch("inverse_root", v.dtype, grid, (THREADS,), xp.ascontiguousarray(v), r, real(eps, v.dtype), *ints(v.size))
+    return r
+
+
+def weighted_sum(a: float, x: Array, b: float, y: Array) -> Array:
+    """As `array.weighted_sum`, in one launch."""
+    if not _computes(x) or x.shape != y.shape or x.dtype != y.dtype:
+        return array.weighted_sum(a, x, b, y)
+    xp, grid = get_array_module(x), (-(-x.size // THREADS),)
+    x, y, z = xp.ascontiguousarray(x), xp.ascontiguousarray(y), xp.empty(x.shape, x.dtype)
+    launch(*("weighted_sum", x.dtype, grid, (THREADS,), x, y, z, real(a, x.dtype), real(b, x.dtype)), *ints(x.size))
+    return z
 
 
 def _affine(x: Array, rows_of: Array, mean: Array, scale: Array, shift: Array, relu: bool) -> Array:
@@ -119,7 +149,7 @@ def _computes(x: Array) -> bool:
     return x.dtype.char in TYPES and x.size > 0
 
 
-def _single(x: Array):
+def _single(x: Array) -> Callable[[Array], Array]:
     """Converts to the precision that x is computed in; nothing to do unless that is more than x's own."""
     dtype = np.float32 if x.dtype == np.float16 else x.dtype
     return lambda v: get_array_module(v).ascontiguousarray(v, dtype)

@@ -85,13 +85,13 @@ def separable_map_adjoint(
 
 def _along_width(x: Array, t: Array, limits: Array, first: int, transposed: bool) -> Array:
     n, height, width, c = x.shape
-    y = empty_map(x, n, height, t.shape[1 if transposed else 0], c)
+    y = empty_map(x, n, (height, t.shape[1 if transposed else 0]), c)
     return _along_axis(x, t, limits, first, transposed, y, (width, 1))
 
 
 def _along_height(x: Array, t: Array, limits: Array, first: int, transposed: bool) -> Array:
     n, height, width, c = x.shape
-    y = empty_map(x, n, t.shape[1 if transposed else 0], width, c)
+    y = empty_map(x, n, (t.shape[1 if transposed else 0], width), c)
     return _along_axis(x, t, limits, first, transposed, y, (height, width))
 
 

@@ -62,6 +62,7 @@ SOURCES = (
         (
             *("chunk_moments", "channel_moments", "channel_affine"),
             *("chunk_products", "channel_products", "batch_norm_gx"),
+            *("inverse_root", "weighted_sum"),
         ),
     ),
     Source("optim.cu", ("sgd_step", "adamw_step", "count_overflows", "loss_scale_step")),

@@ -30,7 +30,7 @@ def gaussian_pool(
     if not computes(x, eta, divisor, outside):
         return window.gaussian_pool(x, eta, divisor, outside, eps, kernel_size, stride, padding, output_size)
     eta, steps = broadcast_map(eta)
-    y, mean, deviation = (empty_map(x, len(x), *output_size, x.shape[1]) for _ in range(3))
+    y, mean, deviation = (empty_map(x, len(x), output_size, x.shape[1]) for _ in range(3))
     launch(
         *("gaussian_pool", x.dtype, *_over_outputs(x, output_size), channels_last(x), eta, divisor),
         *(divisor if outside is None else outside, y, mean, deviation, np.bool_(outside is not None)),
@@ -56,7 +56,7 @@ def gaussian_pool_adjoint(
     if not computes(*maps, divisor):
         return window.gaussian_pool_adjoint(*maps, divisor, eps, kernel_size, stride, padding)
     eta, steps = broadcast_map(eta)
-    gx = empty_map(x, len(x), *x.shape[2:], x.shape[1])
+    gx = empty_map(x, len(x), x.shape[2:], x.shape[1])
     launch(
         *("gaussian_pool_adjoint", x.dtype, *_over_samples(x), channels_last(gy), eta),
         *(*map(channels_last, (x, mean, deviation)), divisor, gx, real(eps, x.dtype), *steps),
@@ -72,7 +72,7 @@ def maxent_pool(
     if not computes(x, lam):
         return maxent.maxent_pool(x, lam, kernel_size, stride, padding, output_size)
     lam, steps = broadcast_map(lam)
-    y = empty_map(x, len(x), *output_size, x.shape[1])
+    y = empty_map(x, len(x), output_size, x.shape[1])
     peak, total = (get_array_module(x).empty(y.shape, type(real(0, x.dtype))) for _ in range(2))
     launch(
         *("maxent_pool", x.dtype, *_over_outputs(x, output_size), channels_last(x), lam, y, peak, total, *steps),
@@ -88,7 +88,7 @@ def maxent_pool_adjoint(
     if not computes(gy, x, lam):
         return maxent.maxent_pool_adjoint(gy, x, lam, y, kept, kernel_size, stride, padding)
     lam, steps = broadcast_map(lam)
-    gx = empty_map(x, len(x), *x.shape[2:], x.shape[1])
+    gx = empty_map(x, len(x), x.shape[2:], x.shape[1])
     launch(
         *("maxent_pool_adjoint", x.dtype, *_over_samples(x), channels_last(gy), channels_last(x), lam),
         *(channels_last(y), *kept, gx, *steps, *_place(x.shape, y.shape[2:], kernel_size, stride, padding, gx)),

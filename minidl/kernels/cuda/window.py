@@ -18,7 +18,7 @@ def window_sum(x: Array, kernel_size: Pair, stride: Pair, padding: Pair, output_
     if not computes(x):
         return array.window_sum(x, kernel_size, stride, padding, output_size)
     n, c, *size = x.shape
-    y = empty_map(x, n, *output_size, c)
+    y = empty_map(x, n, output_size, c)
     pixels = n * output_size[0] * output_size[1]
     place = ints(pixels, *size, c, *output_size, *kernel_size, *stride, *padding)
     launch("window_sum", x.dtype, *pixel_blocks(pixels, c), channels_last(x), y, *place)
@@ -30,7 +30,7 @@ def window_sum_adjoint(gy: Array, x_shape: tuple[int, ...], kernel_size: Pair, s
     if not computes(gy):
         return array.window_sum_adjoint(gy, x_shape, kernel_size, stride, padding)
     n, c, *size = x_shape
-    gx = empty_map(gy, n, *size, c)
+    gx = empty_map(gy, n, size, c)
     pixels = n * size[0] * size[1]
     place = ints(pixels, *size, c, *gy.shape[2:], *kernel_size, *stride, *padding)
     launch("window_sum_adjoint", gy.dtype, *pixel_blocks(pixels, c), channels_last(gy), gx, *place)
@@ -44,7 +44,7 @@ def window_max(
     if not computes(x):
         return array.window_max(x, kernel_size, stride, padding, dilation, output_size)
     n, c, *size = x.shape
-    y = empty_map(x, n, *output_size, c)
+    y = empty_map(x, n, output_size, c)
     index = get_array_module(x).empty(y.shape, array.index_dtype(kernel_size))
     pixels = n * output_size[0] * output_size[1]
     place = ints(pixels, *size, c, *output_size, *kernel_size, *stride, *padding, *dilation)
@@ -66,7 +66,7 @@ def window_max_adjoint(
     if not computes(gy):
         return array.window_max_adjoint(gy, index, x_shape, kernel_size, stride, padding, dilation)
     n, c, *size = x_shape
-    gx = empty_map(gy, n, *size, c)
+    gx = empty_map(gy, n, size, c)
     pixels = n * size[0] * size[1]
     place = ints(pixels, *size, c, *gy.shape[2:], *kernel_size, *stride, *padding, *dilation)
     name = "window_max_adjoint" if index.dtype == np.uint8 else "window_max_wide_adjoint"

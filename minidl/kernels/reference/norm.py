@@ -9,7 +9,14 @@ import numpy as np
 from minidl.kernels.reference.elementwise import relu as rectify
 from minidl.kernels.reference.elementwise import relu_adjoint
 
-__all__ = ["batch_norm", "batch_norm_adjoint", "channel_affine", "channel_products"]
+__all__ = [
+    "batch_norm",
+    "batch_norm_adjoint",
+    "channel_affine",
+    "channel_products",
+    "inverse_root",
+    "weighted_sum",
+]
 
 
 def batch_norm(
@@ -57,3 +64,13 @@ def channel_products(gy: np.ndarray, x: np.ndarray, mean: np.ndarray) -> tuple[n
         total[c] = math.fsum(gy[:, c].flat)
         product[c] = math.fsum(g * (v - mean[c]) for g, v in zip(gy[:, c].flat, x[:, c].flat, strict=True))
     return total, product
+
+
+def inverse_root(v: np.ndarray, eps: float) -> np.ndarray:
+    """1 / √(v_c + ε)."""
+    return np.array([1 / np.sqrt(value + eps) for value in v], v.dtype)
+
+
+def weighted_sum(a: float, x: np.ndarray, b: float, y: np.ndarray) -> np.ndarray:
+    """a x_c + b y_c."""
+    return np.array([a * p + b * q for p, q in zip(x, y, strict=True)], x.dtype)

@@ -159,3 +159,19 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS) batch_norm_gx(
         gx[at] = store<T>(factor * (g - average - (load(x[at]) - mu) * slope));
     }
 }
+
+// (3): r = 1 / √(v + ε), an element a channel.
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) inverse_root(
+    const T* __restrict__ v, T* __restrict__ r, A eps, int channels)
+{
+    int c = int(blockIdx.x * blockDim.x + threadIdx.x);
+    if (c < channels) r[c] = store<T>(A(1) / root(load(v[c]) + eps));
+}
+
+// (9), (10): z = a x + b y, an element a channel.
+extern "C" __global__ void __launch_bounds__(256, BLOCKS) weighted_sum(
+    const T* __restrict__ x, const T* __restrict__ y, T* __restrict__ z, A a, A b, int channels)
+{
+    int c = int(blockIdx.x * blockDim.x + threadIdx.x);
+    if (c < channels) z[c] = store<T>(a * load(x[c]) + b * load(y[c]));
+}
