@@ -187,7 +187,7 @@ def every_subset_of_gradients_can_be_asked_for(truth: Truth) -> Iterator[str]:
             y = truth.call(xs)
             if y.requires_grad != bool(mask) or (y.grad_fn is not None) != bool(mask):
                 yield f"gradients asked for {mask}: the output has requires_grad={y.requires_grad}"
-            if not mask:
+            if not mask or y.grad_fn is None:
                 continue
             unasked: list[str] = []
             for fn in _topological_order(y.grad_fn):
