@@ -8,7 +8,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-_SCROLLED = re.compile(r'<pre>|<div class="(?:table-wrapper|math notranslate)[^"]*"(?: id="[^"]*")?>')
+_SCROLLED = re.compile(r'<pre>|<div class="(?:table-wrapper|(?:amsmath )?math notranslate)[^"]*"(?: id="[^"]*")?>')
+_PICTURE = re.compile(r'^(<img [^>]*src="[^"]*_images/[0-9a-f]{64}\.png"[^>]*>)$', re.MULTILINE)
 _HEADING = '<p class="caption" role="heading">'
 _PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*?</dd>\n)+)</dl>\n", re.DOTALL)
 
@@ -40,6 +41,7 @@ def mended(html: str) -> str:
     html = _SCROLLED.sub(focusable, html)
     html = html.replace(_HEADING, f'{_HEADING[:-1]} aria-level="2">')
     html = html.replace('<summary aria-label="Toggle hidden content">', "<summary>")  # it says more than its label
+    html = _PICTURE.sub(r'<div class="picture" tabindex="0">\1</div>', html)  # a notebook's, which has small print
     html = _PARAMETERS.sub(spans, html)
     other = "en" if '<html class="no-js" lang="ja"' in html else "ja"
     html = html.replace('<p class="language">', f'<p class="language" lang="{other}">')
