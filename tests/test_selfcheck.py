@@ -107,6 +107,14 @@ def test_a_curve_that_leaves_the_cpus_is_found() -> None:
     assert curve("curve", right + np.array([0, 0, np.nan]), right, moved).status == "wrong"
 
 
+def test_a_run_that_does_not_learn_is_found() -> None:
+    right = np.linspace(2.3, 1.0, 60)
+    far = right + np.linspace(0, 1, 60)  # so wide that (1) would let anything pass
+    assert curve("curve", right + 0.1 * (far - right), right, far).status == "ok"
+    still = curve("curve", np.full(60, 2.3), right, far)
+    assert (still.status, still.says[:37]) == ("wrong", "does not learn as the CPU does: 60 st")
+
+
 def test_memory_that_grows_is_found() -> None:
     assert steady([100, 120, 110, 120]).status == "ok"
     assert steady([100, 120, 121, 122]).status == "wrong"
