@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minidl.kernels import array, cuda
-from minidl.kernels.cuda.launch import counted, launch
+from minidl.kernels.cuda.launch import counted, launch, pixel_blocks
 from minidl.kernels.segments import Segment
 from tests.gpu.kernel_helpers import (
     ORDERS,
@@ -222,6 +222,8 @@ def test_a_launch_refuses_what_cuda_would_misread() -> None:
         launch("window_sum", np.float32, (1,), (256,), x, x, 3)
     with pytest.raises(ValueError, match="contiguous"):
         launch("window_sum", np.float32, (1,), (256,), x.T)
+    with pytest.raises(OverflowError):
+        pixel_blocks(2**31 - 1, 1)
 
 
 @pytest.mark.parametrize("dtype", ["complex128"])

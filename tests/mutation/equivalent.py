@@ -28,11 +28,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "ops.activation.SiLU.backward": {"800 → 801": FAR, "800 → 799": FAR},
     "ops.elementwise.Pow.backward": {"1 → 2": AT_ZERO, "1 → 0": AT_ZERO},
     "ops.gaussian.SeparableFilter._taps_gradient": {"sum_to(gt, t.shape) → gt": SUMMED},
-    "ops.gaussian.sources": {
-        "np.clip(at, 0, length - 1) → np.clip(0, at, length - 1)": "min(max(0, at), length - 1) either way",
-        "0 → -1": "index -1 is column `length`, where what lies nowhere is put",
-        "at < length → at <= length": "`length` is itself the index of nowhere",
-    },
     "ops.index.GetItem.backward": {
         "any((isinstance(k, np.ndarray) for k in self.key)) → (isinstance(k, np.ndarray) for k in self.key)": (
             "a generator is true: the general path, which is right for every key, in the place of the short one"

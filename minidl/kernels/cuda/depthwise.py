@@ -65,6 +65,7 @@ def correlate_adjoint_w(gy: Array, x: Array, w_shape: tuple[int, ...], at: Windo
     block = (TILE, THREADS // TILE)
     per_chunk = max(8 * block[1], -(-pixels // CHUNKS))
     chunks = -(-pixels // per_chunk)
+    ints(pixels + per_chunk)  # an OverflowError if whole chunks of pixels were too many to count
     partial = xp.empty((chunks, outputs * taps), type(real(0, gy.dtype)))
     launch(
         *("depthwise_chunks", gy.dtype, (chunks, -(-outputs // TILE), taps), block, of_gy, channels_last(x), partial),

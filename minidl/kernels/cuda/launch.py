@@ -94,6 +94,15 @@ def blocks_of(channels: int) -> Dim:
 
 
 def pixel_blocks(pixels: int, channels: int) -> tuple[Dim, Dim]:
-    """Grid and block with a row of threads for every pixel; see src/common.cuh."""
+    """Grid and block with a row of threads for every pixel; see src/common.cuh.
+
+    Raises:
+        OverflowError: there are too many pixels for their number, rounded up to whole blocks, to be an `int`.
+
+    Example:
+        >>> pixel_blocks(100, 3)
+        ((2,), (4, 64))
+    """
+    ints(pixels + THREADS)
     block = blocks_of(channels)
     return (-(-pixels // block[1]),), block

@@ -137,6 +137,7 @@ def _chunks(rows: int, channels: int) -> tuple[Dim, Dim]:
     across = min(1 << (channels - 1).bit_length(), TILE)
     block = (across, THREADS // across)
     per_chunk = max(8 * block[1], -(-rows // CHUNKS))
+    ints(rows + per_chunk)  # an OverflowError if whole chunks of rows were too many to count
     return (-(-rows // per_chunk), -(-channels // across)), block
 
 

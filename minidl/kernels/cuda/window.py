@@ -29,7 +29,7 @@ def window_sum_adjoint(gy: Array, x_shape: tuple[int, ...], kernel_size: Pair, s
     """As `array.window_sum_adjoint`: gathered by the samples."""
     if not computes(gy):
         return array.window_sum_adjoint(gy, x_shape, kernel_size, stride, padding)
-    n, c, *size = x_shape
+    (n, c), size = x_shape[:2], x_shape[2:]
     gx = empty_map(gy, n, size, c)
     pixels = n * size[0] * size[1]
     place = ints(pixels, *size, c, *gy.shape[2:], *kernel_size, *stride, *padding)
@@ -65,7 +65,7 @@ def window_max_adjoint(
     """As `array.window_max_adjoint`: gathered by the samples."""
     if not computes(gy):
         return array.window_max_adjoint(gy, index, x_shape, kernel_size, stride, padding, dilation)
-    n, c, *size = x_shape
+    (n, c), size = x_shape[:2], x_shape[2:]
     gx = empty_map(gy, n, size, c)
     pixels = n * size[0] * size[1]
     place = ints(pixels, *size, c, *gy.shape[2:], *kernel_size, *stride, *padding, *dilation)
