@@ -140,9 +140,16 @@ def _file(there: Path) -> str:
     return highlight(text, lexer, form)
 
 
+def without_tree(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Source pages have the path to them for navigation; the site's tree on each would take half of the build."""
+    if pagename.startswith("source/"):
+        context["toctree"] = lambda **options: ""
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("source-read", names_to_lines)
     app.connect("doctree-read", link_to_pages, priority=100)  # before downloads are collected
     app.connect("html-collect-pages", pages)
+    app.connect("html-page-context", without_tree, priority=100)  # before the theme makes the tree
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,10 +1,12 @@
 """The site: it builds without a warning, its links and anchors lead somewhere, and it can be read without a network.
 
-Tutorials are executed by their own tests; here their pages have no results.
+Tutorials are executed by their own tests.  Where MINIDL_EXECUTED names the folder in which those leave them, their
+pages show the results (this file comes after test_tutorials.py for that); else they are built without.
 """
 
 from __future__ import annotations
 
+import doctest
 import os
 import re
 import subprocess
@@ -12,6 +14,7 @@ import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -61,11 +64,13 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as the README says, but for the tutorials' results; or the one in MINIDL_SITE, built already."""
+    """The site, built as the README says; or the one in MINIDL_SITE, built already."""
     if built := os.environ.get("MINIDL_SITE"):
         return Path(built)
     out = tmp_path_factory.mktemp("site") / "html"
-    command = [sys.executable, "-m", "docs.build", "--fast", "--out", str(out)]
+    executed = os.environ.get("MINIDL_EXECUTED")
+    results = ["--notebooks", executed] if executed else ["--fast"]
+    command = [sys.executable, "-m", "docs.build", *results, "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return out
@@ -246,6 +251,13 @@ def test_equations_in_docstrings_are_kept_to_the_letter() -> None:
     lines = docstrings.blocks(["With x:", "", "    y  = x_1 *x_2   (1)", "", "and on."])
     assert "    y  = x_1 *x_2   (1)" in lines
     assert lines[-1] == "and on."
+
+
+@pytest.mark.parametrize("module", [docstrings, operations, pages, public, reference, sources])
+def test_examples_of_the_extensions_run(module: ModuleType) -> None:
+    failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert tried
+    assert not failed
 
 
 def test_mending_is_done_once() -> None:
