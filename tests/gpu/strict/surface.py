@@ -25,13 +25,21 @@ def _signature(parameters: str) -> inspect.Signature:
     return inspect.signature(eval(f"lambda {parameters}: None"))
 
 
-def check_call(name: str, parameters: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
-    """The arguments by name, as CuPy's `name(parameters)` takes them.
+def check_call(name: str, parameters: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Refuse arguments that CuPy's `name(parameters)` does not take.
 
     Raises:
         TypeError: it does not take them.
     """
+    if (wrong := _wrong(parameters, len(args), tuple(kwargs))) is not None:
+        raise TypeError(f"cupy {VERSION}: {name}({parameters}): {wrong}")
+
+
+@cache
+def _wrong(parameters: str, positional: int, names: tuple[str, ...]) -> str | None:
+    """What is wrong with so many arguments by position, and these by name."""
     try:
-        return _signature(parameters).bind(*args, **kwargs)
+        _signature(parameters).bind(*[None] * positional, **dict.fromkeys(names))
     except TypeError as error:
-        raise TypeError(f"cupy {VERSION}: {name}({parameters}): {error}") from None
+        return str(error)
+    return None

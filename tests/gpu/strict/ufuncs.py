@@ -35,6 +35,7 @@ class Ufunc:
         self.__name__ = name
         self.types = UFUNCS[name]
         self._f = getattr(np, name)
+        self._outputs: dict[str, str | None] = {}
 
     @silent
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -68,6 +69,11 @@ class Ufunc:
             TypeError: they fit none.
         """
         joined = np.result_type(*given)
+        if joined.char not in self._outputs:
+            self._outputs[joined.char] = self._output(joined)
+        return self._outputs[joined.char]
+
+    def _output(self, joined: np.dtype) -> str | None:
         same = [(ins, outs) for ins, outs in self.types if len(set(ins)) == 1]
         for ins, outs in same:
             if np.can_cast(joined, ins[0], "safe"):
