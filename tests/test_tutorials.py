@@ -104,6 +104,17 @@ def test_it_derives_the_equations_of_its_files(source):
         assert sorted(numbers) == sorted(equations.numbered(path)), name
 
 
+def test_sections_and_citations_are_read(tmp_path):
+    tutorial, code = tmp_path / "01_x.md", tmp_path / "code.py"
+    tutorial.write_text(
+        r"\tag{9} % equations: a.py" "\n% equations: a.py\n\\tag{1} \\tag{A}\n% equations: none\n\\tag{2}"
+    )
+    assert equations.derived(tutorial) == {"none": [9, 2], "a.py": [1]}
+    code.write_text('"""Of one.\n\n    y = x    (1)\n    z = f(2)\n"""\ny = f(3)  # (1), (4)-(6), f(7)\n')
+    assert equations.numbered(code) == [1]
+    assert equations.cited(code) == {1, 4, 5, 6}
+
+
 def _numbered_files() -> list[str]:
     paths = [*(ROOT / "minidl" / "ops").glob("*.py"), *(ROOT / "minidl" / "priors").glob("*.py")]
     paths.append(ROOT / "minidl" / "optim.py")
