@@ -137,7 +137,7 @@ class SeparableFilter(Function):
     def backward(self, gy: Array) -> tuple[Array | None, ...]:
         needs_gx, needs_gk = self.needs_grad
         gx, gt_h, gt_w = self.kernels.separable_map_adjoint(
-            gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk, self.sources
+            gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk, sources=self.sources
         )  # (9), (10)
         return gx, self._taps_gradient(gt_h, gt_w) if needs_gk else None
 

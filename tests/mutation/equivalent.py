@@ -22,11 +22,19 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     },
     "kernels.array.conv.correlate_adjoint_x": {"_grouped(gy, groups) → gy": GROUPED, "0 → -1": ONE_IMAGE},
     "kernels.array.separable.reading_matrix_adjoint": {"1 → 2": NOWHERE, "-1 → 1": f"{LAST_OF_TWO}; and {LAST_OF_ONE}"},
+    "kernels.array.maxent.maxent_variance": {
+        "(p * above * above).sum(axis=0) → p * above * above": "`sum_to` sums over the leading axis too",
+    },
     "kernels.array.separable._rows": {
         "x.transpose(1, 2, 0, 3) → x.transpose(1, 2, 3, 0)": "both factors are reordered alike, and then summed over",
     },
     "ops.activation.SiLU.backward": {"800 → 801": FAR, "800 → 799": FAR},
     "ops.elementwise.Pow.backward": {"1 → 2": AT_ZERO, "1 → 0": AT_ZERO},
+    "ops.gaussian.SeparableFilter.backward": {
+        "self.kernels.separable_map_adjoint(gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk"
+        ", sources=self.sources)"
+        " → self.kernels.separable_map_adjoint(gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk)": "`sources` says what need not be computed",
+    },
     "ops.gaussian.SeparableFilter._taps_gradient": {"sum_to(gt, t.shape) → gt": SUMMED},
     "ops.index.GetItem.backward": {
         "any((isinstance(k, np.ndarray) for k in self.key)) → (isinstance(k, np.ndarray) for k in self.key)": (
