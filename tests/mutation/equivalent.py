@@ -15,6 +15,8 @@ LAST_OF_ONE = "the stacked arrays have one axis: the new last axis is axis 1"
 PARALLEL = "where R = 0 x and w are parallel, so that the two terms with gr in (4)-(6) cancel for any gr"
 BOTH_NONE = "both are None"
 
+SEPARABLE = "self.kernels.separable_map_adjoint(gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk"
+
 EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels.array.conv.correlate": {
         "_grouped(_padded(xp, x, padding), groups) → _padded(xp, x, padding)": GROUPED,
@@ -31,9 +33,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "ops.activation.SiLU.backward": {"800 → 801": FAR, "800 → 799": FAR},
     "ops.elementwise.Pow.backward": {"1 → 2": AT_ZERO, "1 → 0": AT_ZERO},
     "ops.gaussian.SeparableFilter.backward": {
-        "self.kernels.separable_map_adjoint(gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk"
-        ", sources=self.sources)"
-        " → self.kernels.separable_map_adjoint(gy, self.x, self.z, self.t_h, self.t_w, needs_gx, needs_gk)": "`sources` says what need not be computed",
+        f"{SEPARABLE}, sources=self.sources) → {SEPARABLE})": "`sources` says what need not be computed",
     },
     "ops.gaussian.SeparableFilter._taps_gradient": {"sum_to(gt, t.shape) → gt": SUMMED},
     "ops.index.GetItem.backward": {
