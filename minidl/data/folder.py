@@ -95,7 +95,7 @@ class ImageFolder(Dataset):
         return np.ascontiguousarray(views.transpose(0, 3, 1, 2)), self.labels[indices]
 
     def check(self) -> None:
-        """Look at the first bytes of every file, about 10,000 files a second where they are at hand.
+        """Look at the first bytes of every file; thousands of files a second where they are at hand.
 
         Raises:
             DataError: files are no images; the message names the first and says how many there are.
