@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ KERNEL = (  # as few optimisations as are quick; no fused multiply-add, which wo
     *("-std=c++17", "-O1", "-w", "-fPIC", "-fpermissive", "-fno-gnu-unique", "-ffp-contract=off"),
     "-U_FORTIFY_SOURCE",  # its longjmp refuses to go from one stack to another
 )
+LINKED = ("-nodefaultlibs", "-lc", "-lm", "-lgcc")  # no libstdc++: a quarter of the time
 HEADERS = ("complex.cuh", "carray.cuh", "atomics.cuh", "math_constants.h", "float16.cuh")
 HALF = """
 unsigned short __half_as_ushort(const half& h) { return cpu::bits_as<unsigned short>(h); }
@@ -51,7 +53,7 @@ def available() -> bool:
     return shutil.which("g++") is not None
 
 
-def made(name: str, depends: str, command: list[str], source: str | Path) -> Path:
+def made(name: str, depends: str, command: list[str], source: str | Path, last: Sequence[str] = ()) -> Path:
     """The file that `command` makes of `source`: from the cache, or compiled and put there whole.
 
     Args:
@@ -59,11 +61,12 @@ def made(name: str, depends: str, command: list[str], source: str | Path) -> Pat
         depends: what the file depends on beside the command and the compiler.
         command: flags of g++.
         source: its path, or the text of one.
+        last: flags that come behind the source.
 
     Raises:
         CompileError: it does not compile.
     """
-    key = hashlib.sha256("\0".join((compiler(), sys.version, depends, *command)).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\0".join((compiler(), sys.version, depends, *command, *last)).encode()).hexdigest()[:24]
     place = folder() / key
     made_already = place / name
     if made_already.exists():
@@ -76,7 +79,7 @@ def made(name: str, depends: str, command: list[str], source: str | Path) -> Pat
             if isinstance(source, str):
                 text, source = source, place / "source"
                 source.write_text(text, encoding="utf-8")
-            command = ["g++", *command, str(source), "-o", str(part)]
+            command = ["g++", *command, str(source), "-o", str(part), *last]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 errors = [line for line in done.stderr.splitlines() if "error" in line]
@@ -159,6 +162,6 @@ def kernels(code: str, options: tuple[str, ...]) -> Path:
     ready = header().with_suffix("")  # all.h: g++ takes all.h.gch beside it
     flags = [*KERNEL, "-I" + str(SRC), *_include(), "-shared", "-x", "c++", "-include", str(ready)]
     try:
-        return made("kernels.so", text, flags, text)
+        return made("kernels.so", text, flags, text, LINKED)
     except CompileError as error:
         raise CompileError(f"a kernel does not compile:\n{error}\n{code}") from error

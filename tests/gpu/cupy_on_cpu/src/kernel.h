@@ -24,7 +24,6 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #define __CUDA_ON_CPU__ 1
 #define __global__
@@ -78,7 +77,8 @@ struct Shared {  // an array declared __shared__, and the zone behind it
     char* begin;
     size_t size;
 };
-inline std::vector<Shared> shared_arrays;
+inline Shared shared_arrays[64];
+inline int shared_count;
 
 inline void (*run_thread)(void*);  // the kernel with its arguments
 inline void* arguments;
@@ -112,14 +112,22 @@ inline uint3 index_of(unsigned i) {  // threadIdx of the i-th thread of a block
     return {i % block.x, i / block.x % block.y, i / (block.x * block.y)};
 }
 
-// 0 … n-1 in the order asked for.
-inline void arrange(std::vector<unsigned>& order, size_t n, int how, unsigned seed) {
-    order.resize(n);
-    for (size_t i = 0; i < n; i++) order[i] = unsigned(how == BACKWARD ? n - 1 - i : i);
-    if (how != SHUFFLED) return;
-    for (size_t i = n; i > 1; i--) {
+struct Turns {  // 0 … count-1 in some order; no std::vector, which would cost every kernel the linking of libstdc++
+    unsigned* order;
+    size_t count, room;
+};
+inline Turns block_turns, thread_turns;
+
+inline void arrange(Turns& turns, size_t count, int how, unsigned seed) {
+    if (count > turns.room) {
+        turns.order = static_cast<unsigned*>(realloc(turns.order, count * sizeof(unsigned)));
+        turns.room = count;
+    }
+    turns.count = count;
+    for (size_t i = 0; i < count; i++) turns.order[i] = unsigned(how == BACKWARD ? count - 1 - i : i);
+    for (size_t i = count; how == SHUFFLED && i > 1; i--) {
         seed = seed * 1664525u + 1013904223u;
-        std::swap(order[i - 1], order[(seed >> 8) % i]);
+        std::swap(turns.order[i - 1], turns.order[(seed >> 8) % i]);
     }
 }
 
@@ -161,16 +169,16 @@ inline bool release_warps() {
     return released;
 }
 
-inline bool run_block(const std::vector<unsigned>& order, bool lenient) {
+inline bool run_block(bool lenient) {
     for (int i = 0; i < threads; i++) {
         fibres[i].returned = false;
         fibres[i].waiting = FOR_NOTHING;
         fibres[i].index = index_of(unsigned(i));
     }
     for (;;) {
-        for (unsigned i : order) {
-            if (fibres[i].returned || fibres[i].waiting) continue;
-            if (!resume(fibres[i])) return false;
+        for (size_t turn = 0; turn < thread_turns.count; turn++) {
+            Fibre& fibre = fibres[thread_turns.order[turn]];
+            if (!fibre.returned && !fibre.waiting && !resume(fibre)) return false;
         }
         int returned = 0, at_barrier = 0, in_warp = 0;
         for (int i = 0; i < threads; i++) {
@@ -192,10 +200,10 @@ inline bool run_block(const std::vector<unsigned>& order, bool lenient) {
     }
 }
 
-inline void run_independent(const std::vector<unsigned>& order) {
+inline void run_independent() {
     current = fibres;
-    for (unsigned i : order) {
-        current->index = index_of(i);
+    for (size_t turn = 0; turn < thread_turns.count; turn++) {
+        current->index = index_of(thread_turns.order[turn]);
         run_thread(arguments);
     }
 }
@@ -216,7 +224,7 @@ inline const char* refused(unsigned dynamic) {
     if (block.z > 64 || grid.y > 65535 || grid.z > 65535) return "at most 65535 blocks along y and z, 64 threads along z";
     if (!grid.x || !grid.y || !grid.z) return "the grid is empty";
     size_t used = dynamic;
-    for (const Shared& array : shared_arrays) used += array.size;
+    for (int i = 0; i < shared_count; i++) used += shared_arrays[i].size;
     return used > SHARED ? "more than 48 KiB of shared memory" : nullptr;
 }
 
@@ -232,24 +240,25 @@ const char* launch(void (*kernel)(P...), int kind, const unsigned* g, const unsi
     run_thread = &Call<P...>::run;
     arguments = &call;
     if (!stacks) stacks = static_cast<char*>(aligned_alloc(4096, size_t(MAX_THREADS) * STACK));
-    static std::vector<unsigned> blocks_in_order, threads_in_order;
-    arrange(blocks_in_order, size_t(g[0]) * g[1] * g[2], how, 1);
-    for (unsigned i : blocks_in_order) {
+    arrange(block_turns, size_t(g[0]) * g[1] * g[2], how, 1);
+    for (size_t turn = 0; turn < block_turns.count; turn++) {
+        unsigned i = block_turns.order[turn];
         block_index = {i % g[0], i / g[0] % g[1], i / (g[0] * g[1])};
-        arrange(threads_in_order, size_t(threads), how, i);
+        arrange(thread_turns, size_t(threads), how, i);
         if (kind & INDEPENDENT) {
-            run_independent(threads_in_order);
+            run_independent();
             continue;
         }
         memset(dynamic_shared, 0xFF, dynamic + ZONE);
-        for (const Shared& array : shared_arrays) memset(array.begin, 0xFF, array.size);
-        if (!run_block(threads_in_order, kind & LENIENT)) {
+        for (int k = 0; k < shared_count; k++) memset(shared_arrays[k].begin, 0xFF, shared_arrays[k].size);
+        if (!run_block(kind & LENIENT)) {
             for (Fibre& fibre : fibres) fibre.started = false;  // abandoned in the middle of the kernel
             return error;
         }
         if (!untouched(dynamic_shared + dynamic)) return "shared memory was written to beyond the size of the launch";
-        for (const Shared& array : shared_arrays)
-            if (!untouched(array.begin + array.size)) return "a __shared__ array was written to beyond its end";
+        for (int k = 0; k < shared_count; k++)
+            if (!untouched(shared_arrays[k].begin + shared_arrays[k].size))
+                return "a __shared__ array was written to beyond its end";
     }
     return nullptr;
 }
@@ -286,7 +295,8 @@ template <class V> struct Zoned {
 template <class V> V& declared(Zoned<V>& array, bool& known) {
     if (!known) {
         known = true;
-        shared_arrays.push_back({reinterpret_cast<char*>(&array), offsetof(Zoned<V>, zone)});
+        if (shared_count == 64) fail("more than 64 __shared__ arrays");
+        shared_arrays[shared_count++] = {reinterpret_cast<char*>(&array), offsetof(Zoned<V>, zone)};
         memset(static_cast<void*>(&array), 0xFF, sizeof array);
     }
     return array.value;
