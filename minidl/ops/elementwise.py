@@ -16,7 +16,8 @@ then summed over the axes along which its input was broadcast (`sum_to`, the adj
     astype  y = x             gx = gy, rounded back to the precision of x                      (10)
 
 (4): ∂(a/b)/∂b = −a/b² = −y/b.  In (5) two products 0 · ∞ are 0: b aᵇ⁻¹ where b = 0, and y ln a where
-a = 0 ≤ b, as their limits are, but at a = b = 0, where the second has none.  Outside the domain the result is NumPy's: 1/0 = ∞, ln 0 = −∞, √−1 = NaN, with its warning.
+a = 0 ≤ b, as their limits are, but at a = b = 0, where the second has none.  Outside the domain the result is
+NumPy's: 1/0 = ∞, ln 0 = −∞, √−1 = NaN, with its warning.
 """
 
 from __future__ import annotations
