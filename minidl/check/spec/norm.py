@@ -10,8 +10,10 @@ from minidl import ops
 from minidl.check.spec.case import ErrorCase, OpCase, Sample
 
 
-def reference_batch_norm(x, running_mean, running_var, weight, bias, training=False, momentum=0.1, eps=1e-5):
-    """y = γ (x - μ)/√(v + ε) + β, channel by channel, μ and v from the batch or given."""
+def reference_batch_norm(
+    x, running_mean, running_var, weight, bias, training=False, momentum=0.1, eps=1e-5, relu=False
+):
+    """y = γ (x - μ)/√(v + ε) + β, channel by channel, μ and v from the batch or given; cut at 0 with `relu`."""
     y = np.zeros(x.shape)
     for c in range(x.shape[1]):
         values = [x[(n, c, *i)] for n in range(x.shape[0]) for i in np.ndindex(x.shape[2:])]
@@ -23,6 +25,8 @@ def reference_batch_norm(x, running_mean, running_var, weight, bias, training=Fa
         for n in range(x.shape[0]):
             for i in np.ndindex(x.shape[2:]):
                 y[(n, c, *i)] = gamma * (x[(n, c, *i)] - mean) / (var + eps) ** 0.5 + beta
+                if relu and y[(n, c, *i)] <= 0:
+                    y[(n, c, *i)] = 0
     return y
 
 
@@ -69,6 +73,8 @@ def batch_norm_samples(rng: np.random.Generator) -> Iterator[Sample]:
     yield draw(4, 2, affine=False, running=False, training=True, eps=0.1)
     yield draw(4, 2, affine=False, eps=0.1)
     yield draw(2, 3, 2, training=True, momentum=0.7)
+    yield draw(4, 3, 2, training=True, relu=True)
+    yield draw(4, 3, 2, relu=True)
     with_bias = draw(3, 2, training=True).inputs
     yield Sample((*with_bias[:3], None, with_bias[4]), {"training": True})
     yield Sample((*with_bias[:4], None), {"training": False})
