@@ -100,18 +100,18 @@ def later_step(device: Device, model: str, prior: str) -> Cost:
     return next(steps)
 
 
+def row(device: Device, model: str, prior: str) -> tuple[Cost, str]:
+    """What a step takes, and its row in the table."""
+    c = later_step(device, model, prior)
+    numbers = (c.ours, c.cupys, c.products, c.copies, c.launches, c.uploads, c.waits)
+    return c, f"| {model} | {prior} | {' | '.join(map(str, numbers))} |"
+
+
 def table(device: Device) -> str:
     """A row for each network and prior, in Markdown."""
-    lines = [
-        "| Network | prior | our kernels | CuPy's | cuBLAS | copies | in all | uploads | waits |",
-        "|---" * 9 + "|",
-    ]
-    for model in MODELS:
-        for prior in PRIORS:
-            c = later_step(device, model, prior)
-            numbers = (c.ours, c.cupys, c.products, c.copies, c.launches, c.uploads, c.waits)
-            lines.append(f"| {model} | {prior} | {' | '.join(map(str, numbers))} |")
-    return "\n".join(lines)
+    head = ["| network | prior | our kernels | CuPy's | cuBLAS | copies | in all | uploads | waits |"]
+    head += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    return "\n".join(head + [row(device, model, prior)[1] for model in MODELS for prior in PRIORS])
 
 
 if __name__ == "__main__":

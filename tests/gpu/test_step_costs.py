@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import gc
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minidl.device import CPU, Device
 from tests.gpu.comparison import after_steps, assert_agree, assert_errs_alike
-from tests.gpu.step_costs import MODELS, PRIORS, costs, later_step, network
+from tests.gpu.step_costs import MODELS, PRIORS, costs, network, row
 
 pytestmark = pytest.mark.cupy_on_cpu
 
-# Launches, products and copies of a step in float32; `python -m tests.gpu.cupy_on_cpu -m tests.gpu.step_costs` counts.
-MOST = {
-    ("resnet8", "none"): 217,
-    ("resnet8", "Gaussian pooling"): 443,
-    ("resnet8", "maximum-entropy pooling"): 357,
-    ("resnet8", "Gaussian convolution"): 527,
-    ("resnet20", "none"): 523,
-    ("resnet20", "Gaussian pooling"): 749,
-    ("resnet20", "maximum-entropy pooling"): 663,
-    ("resnet20", "Gaussian convolution"): 1361,
-}
+DOCUMENTED = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("model", MODELS)
-def test_a_step_launches_no_more_than_it_did_and_never_waits(model: str, prior: str, cupy: Device) -> None:
-    cost = later_step(cupy, model, prior)
+def test_a_step_launches_what_is_documented_and_never_waits(model: str, prior: str, cupy: Device) -> None:
+    cost, line = row(cupy, model, prior)
     assert cost.waits == 0
-    assert cost.ours > 0 and cost.products > 0 and cost.launches <= MOST[model, prior], cost
+    assert cost.ours > 0 and cost.products > 0
+    assert line in DOCUMENTED, "count again: python -m tests.gpu.cupy_on_cpu -m tests.gpu.step_costs"
 
 
 @pytest.mark.parametrize("prior", PRIORS)
