@@ -109,7 +109,11 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     for path in sorted(wanted):
         there = root / path
         body = _folder(there, path, wanted) if there.is_dir() else _file(there)
-        context = {"title": path, "body": f"<h1>{_crumbs(path)}</h1>\n{body}", "furo_hide_toc": True}
+        context = {
+            "title": path,
+            "body": f'<h1>{_crumbs(path)}</h1>\n<div class="source">{body}</div>',
+            "furo_hide_toc": True,
+        }
         yield page_name(path), context, "page.html"
 
 
