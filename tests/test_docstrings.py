@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("sphinx")
+
 from docs._ext.docstrings import parse
 from docs._ext.public import methods, public
 

@@ -30,6 +30,11 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "kernels.array.separable._rows": {
         "x.transpose(1, 2, 0, 3) → x.transpose(1, 2, 3, 0)": "both factors are reordered alike, and then summed over",
     },
+    "ops.norm.FixedNorm.backward": {
+        "(gy * _column(self.scale, gy.ndim)).astype(gy.dtype, copy=False) → gy * _column(self.scale, gy.ndim)": (
+            "of one dtype already but in mixed precision, where tests/test_precision.py looks"
+        ),
+    },
     "ops.activation.SiLU.backward": {"800 → 801": FAR, "800 → 799": FAR},
     "ops.elementwise.Pow.backward": {"1 → 2": AT_ZERO, "1 → 0": AT_ZERO},
     "ops.gaussian.SeparableFilter.backward": {
