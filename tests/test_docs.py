@@ -148,6 +148,7 @@ def test_a_wrong_flag_is_refused() -> None:
 
 
 def test_flags_in_running_text_are_flags_of_the_command() -> None:
+    pytest.importorskip("sphinx")
     from docs._ext.reference import parsers
 
     for page in PAGES:
