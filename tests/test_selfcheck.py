@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minidl.bench.cases import network
 from minidl.check.properties import truths
 from minidl.check.spec import CASES
-from minidl.device import CPU
+from minidl.device import CPU, get_device
 from minidl.kernels import cpu
 from minidl.ops.elementwise import Exp
 from minidl.selfcheck import __main__ as command
-from minidl.selfcheck import operations, parts
+from minidl.selfcheck import operations, parts, speed
 from minidl.selfcheck.finding import Finding, Part, Setting, without_paths
 from minidl.selfcheck.report import page
 from minidl.selfcheck.training import curve, steady
@@ -64,6 +65,17 @@ def test_a_gpu_that_is_imitated_is_right(tmp_path: Path) -> None:
     assert {f["name"] for f in report["parts"]["training"]} >= {"curve", "determinism", "memory", "mixed precision"}
     assert report["machine"]["card"]
     assert "card        " in page(report)
+
+
+def test_times_are_found_on_both_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "cases", lambda: [network("small", "resnet8", batch=2, image=32, classes=10)])
+    monkeypatch.setattr(speed, "milliseconds", lambda step, wait=lambda: None: (step(), wait(), 2.0)[-1])
+    found = list(speed.speed(Setting(CPU)))
+    assert [(f.name, f.status, f.figures["images_per_second"]) for f in found] == [("small", "ok", 1000.0)]
+    with installed():
+        found = list(speed.speed(Setting(get_device("gpu"))))
+    assert [(f.name, f.status) for f in found] == [("small", "ok"), ("small, mixed precision", "ok")]
+    assert found[0].says.startswith("2.0 ms a step, 2.0 ms in a row (1,000 images/s); ")
 
 
 def test_a_kernel_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
