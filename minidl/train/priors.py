@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,16 @@ from minidl.priors import BasisConv2d, Conversion, convert, sigma_parameters, si
 from minidl.train.config import FIELDS, Config, flag
 from minidl.weights import load_weights, read_weights
 
-__all__ = ["SIGMA", "consistent_priors", "load_into", "log_sigmas", "lr_factors", "put_priors", "said_of"]
+__all__ = [
+    "SIGMA",
+    "consistent_priors",
+    "load_into",
+    "log_sigmas",
+    "lr_factors",
+    "of_chosen_priors",
+    "put_priors",
+    "said_of",
+]
 
 SIGMA = "sigma.csv"
 PRIORS_STREAM = 0x9A055  # keeps the priors' first values apart: the rest of a network starts as it does without them
@@ -70,6 +80,15 @@ def consistent_priors(config: Config) -> None:
         if getattr(config, name) != FIELDS[name].default and chosen not in detail.of:
             needed = " or ".join(detail.of)
             raise ConfigError(f"{flag(name)} needs --{detail.choice} {needed}, got {chosen or 'none'}")
+
+
+def of_chosen_priors(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """`stored` without the details of priors that the run has not: they decided nothing, whatever their default was."""
+    return {
+        name: value
+        for name, value in stored.items()
+        if name not in DETAILS or stored.get(DETAILS[name].choice) in DETAILS[name].of
+    }
 
 
 def options_of(config: Config, choice: str) -> dict[str, Any]:

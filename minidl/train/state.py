@@ -22,6 +22,7 @@ from minidl.nn import Module
 from minidl.train.build import Training
 from minidl.train.config import FIELDS, Config, flag, from_mapping
 from minidl.train.position import Position
+from minidl.train.priors import of_chosen_priors
 from minidl.train.recipes import consistent
 from minidl.train.stages import classifier_alone, renew_classifier
 
@@ -145,7 +146,7 @@ def continued(path: Path, meta: Mapping[str, Any], given: Mapping[str, Any]) -> 
     """
     if meta.get("format") != FORMAT:
         raise CheckpointError(f"{path}: is no checkpoint of a training run (format {meta.get('format')!r:.40})")
-    stored = from_mapping(_mapping(meta, "config", str(path)), str(path))
+    stored = of_chosen_priors(from_mapping(_mapping(meta, "config", str(path)), str(path)))
     if missing := [name for name in ("model", "data", "epochs", "batch_size", "seed") if name not in stored]:
         raise CheckpointError(f"{path}: its configuration has no {missing[0]}")
     before, second = Config(**stored), _mapping(meta, "position", str(path)).get("stage") == 2

@@ -186,3 +186,11 @@ def test_another_prior_cannot_be_chosen_on_the_way(capsys: pytest.CaptureFixture
     assert "--sigma-kernel discrete: run/last.safetensors was trained with None" in error_line(capsys)
     assert main(["--resume", "run", "--epochs", "2", "--sigma-lr", "2"]) == 0
     assert "--sigma-lr 10.0 → 2.0" in capsys.readouterr().out
+
+
+def test_a_detail_of_a_prior_that_a_run_has_not_may_have_another_default_since() -> None:
+    train("--epochs", "1")
+    path = Path("run", LAST)
+    arrays, meta = checkpoint.load(path)
+    checkpoint.save(path, arrays, {**meta, "config": {**meta["config"], "sigma_lr": 1.0}})
+    assert main(["--resume", "run", "--epochs", "2"]) == 0
