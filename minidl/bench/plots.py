@@ -87,11 +87,9 @@ def draw_scaling(document: Document, path: Path) -> bool:
         axes.set_xticks(x, [str(v) for v in x])
         axes.minorticks_off()
         low, high = axes.get_ylim()
-        ticks = [step * 10.0**power for power in range(-6, 7) for step in (1, 1.5, 2, 3, 5, 7)]  # some within a decade
+        steps = (1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)  # some, even within a decade
+        ticks = [step * 10.0**power for power in range(-6, 7) for step in steps]
         shown = [tick for tick in ticks if low <= tick <= high]
-        shown = (
-            shown if len(shown) < 7 else [tick for tick in shown if f"{tick:e}"[0] in "125" and f"{tick:e}"[2] == "0"]
-        )
         axes.set_yticks(shown, [f"{tick:g}" for tick in shown])
         axes.grid(alpha=0.3)
         legend(axes)
