@@ -15,7 +15,7 @@ import numpy as np
 from minidl.kernels.array import elementwise as array
 from minidl.kernels.cpu.threads import run_blocks, split
 
-__all__ = ["add", "add_relu", "mask", "rectify", "relu", "relu_adjoint"]
+__all__ = ["add", "add_relu", "relu", "relu_adjoint"]
 
 BLOCK = 1 << 19
 BITS: dict[Any, type[np.integer]] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
