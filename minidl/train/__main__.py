@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if argv is None else argv
     stopped_at_once = "stopped at once; files are as they were last saved"
-    smaller = "a smaller --batch-size, --image-size or --model; or more of the card: --gpu-memory 1.0"
+    smaller = "a smaller --batch-size, --image-size or --model"
+    if "gpu" in given:
+        smaller += "; or more of the card: --gpu-memory 1.0"
     return guarded(PROG, lambda: train(parse(given)), stopped=stopped_at_once, smaller=smaller)
 
 
